@@ -1,0 +1,154 @@
+import type { ErrorCode, InvalidRecord } from './errors.ts'
+
+/**
+ * Every message between the main thread and a worker. Bytes go by transfer in both directions; what
+ * is wrong with an upload comes back as data, a rejected promise means that the worker itself failed.
+ */
+
+export type SessionType = 'telemetry' | 'video' | 'audio'
+export type BodyFormat = 'json' | 'msgpack'
+
+/** What of a session decides how its uploads are decoded. */
+export interface DecodeSettings {
+  readonly sessionType: SessionType
+  readonly onInvalid: 'reject-records' | 'reject-batch'
+  readonly verify: 'structure' | 'pixels'
+  /** JSON text of the schema's definition (InlineSchema), the key of the worker's compiled cache. */
+  readonly schema: string | null
+}
+
+export interface DecodeUpload {
+  /** Transferred: the sender's buffer is detached. The body is bytes `[0, byteLength)` of it. */
+  readonly body: ArrayBuffer
+  readonly byteLength: number
+  readonly format: BodyFormat
+  readonly gzip: boolean
+  /** `upload`: the documented upload body. `message`: the same members beside a `type`, over WebSocket. */
+  readonly envelope: 'upload' | 'message'
+  readonly settings: DecodeSettings
+}
+
+/** Several uploads share a task, because a message to a thread costs as much as decoding 30 records. */
+export interface DecodeTask {
+  readonly kind: 'decode'
+  readonly uploads: readonly DecodeUpload[]
+}
+
+/** A record, frame or buffer that was refused, with what is kept of it. */
+export interface RejectedRecord extends InvalidRecord {
+  /** JSON text of the record, bytes left out, cut at `limits.rejectedRecordBytesMax`. */
+  readonly record: string
+}
+
+/** One column page: the records of an upload or batch (codecs/telemetry/page.ts has the format). */
+export interface EncodedPage {
+  /** Its own buffer, transferred. */
+  readonly bytes: Uint8Array
+  /** SHA-256 of `bytes`, 32 bytes. */
+  readonly hash: Uint8Array
+  readonly records: number
+  /** Smallest and largest timestamp, milliseconds since the epoch, fraction included. */
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+/** A frame or buffer inside a body's buffer. */
+export interface MediaItem {
+  readonly byteOffset: number
+  readonly byteLength: number
+  /** SHA-256 of the bytes, 32 bytes. */
+  readonly hash: Uint8Array
+  /** What the client said of it (frameNumber, timestamp, format, width, …), bytes left out. */
+  readonly metadata: Readonly<Record<string, string | number | boolean | null>>
+}
+
+export type DecodedContent =
+  | { readonly kind: 'page'; readonly page: EncodedPage }
+  | {
+      readonly kind: 'media'
+      /** Transferred back: the body's own buffer where nothing had to be decoded. */
+      readonly buffer: ArrayBuffer
+      readonly items: readonly MediaItem[]
+    }
+
+export type DecodeVerdict =
+  | {
+      readonly kind: 'accepted'
+      /** `id` and `idempotencyKey` of a WebSocket message; null over HTTP. */
+      readonly id: string | number | null
+      readonly idempotencyKey: string | null
+      /** Records in the upload, rejected ones included. Content holds `received - rejected.length`. */
+      readonly received: number
+      readonly rejected: readonly RejectedRecord[]
+      readonly content: DecodedContent
+    }
+  | {
+      readonly kind: 'control'
+      readonly id: string | number | null
+      readonly type: 'ping' | 'end'
+      /** The members of an `end` message beside type and id, not yet validated. */
+      readonly options: Readonly<Record<string, unknown>>
+    }
+  | {
+      readonly kind: 'refused'
+      readonly id: string | number | null
+      readonly code: ErrorCode
+      readonly message: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
+
+export interface DecodeResult {
+  /** One per upload, in order. */
+  readonly verdicts: readonly DecodeVerdict[]
+}
+
+/** Pages of one batch, in order, become its block: the same bytes as if they had come in one upload. */
+export interface MergeTask {
+  readonly kind: 'merge'
+  /** Each in a buffer of its own, transferred. */
+  readonly pages: readonly Uint8Array[]
+}
+
+export type ReadFormat = 'json' | 'ndjson' | 'csv'
+
+export interface ReadBlock {
+  /** Transferred. */
+  readonly bytes: Uint8Array
+  /** Hex, for the addresses. */
+  readonly hash: string
+  /** The row to begin at. */
+  readonly firstIndex: number
+}
+
+/** Rows of blocks, in order, that lie in a time range, as text. */
+export interface ReadTask {
+  readonly kind: 'read'
+  readonly blocks: readonly ReadBlock[]
+  /** Milliseconds since the epoch with fraction; `from` inclusive, `to` exclusive; null is open. */
+  readonly fromMs: number | null
+  readonly toMs: number | null
+  /** Only these members of `values`; null is all. */
+  readonly fields: readonly string[] | null
+  readonly limit: number
+  readonly format: ReadFormat
+}
+
+export interface ReadResult {
+  /**
+   * UTF-8, own buffer, transferred. `json`: record objects joined by commas, without brackets.
+   * `ndjson`: a record object a line. `csv`: the values alone, see `columns`.
+   */
+  readonly bytes: Uint8Array
+  readonly records: number
+  /** Where the next row stands: block position in `blocks` and row; null when all were read. */
+  readonly next: { readonly block: number; readonly index: number } | null
+  /** For `csv`: the header's field names; empty otherwise. */
+  readonly columns: readonly string[]
+}
+
+export type WorkerTask = DecodeTask | MergeTask | ReadTask
+export interface TaskResults {
+  decode: DecodeResult
+  merge: EncodedPage
+  read: ReadResult
+}

@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/**
+ * Every bound of the program. Full means a typed refusal, never growth. What an operator may change
+ * has its default here and is read by config.ts.
+ */
+export const limits = {
+  // Request bodies.
+  /** One upload body on the wire: a hundred 200 KB frames as base64 are 27 MB. */
+  uploadBodyBytesMax: 64 * MiB,
+  /** A gzip body may grow to this while it is inflated; then it is a bomb. */
+  inflatedBodyBytesMax: 128 * MiB,
+  /** Every body that is not an upload. */
+  requestBodyBytesMax: 1 * MiB,
+  /** All bodies being read, decoded or waiting, together. */
+  bodiesInFlightBytesMax: 256 * MiB,
+  /** A body must arrive whole within this time. */
+  bodyTimeoutMs: 60_000,
+  /** Arrays and objects inside one another. */
+  nestingDepthMax: 64,
+
+  // Uploads and batches.
+  uploadRecordsMax: 10_000,
+  batchSizeDefault: 1_000,
+  batchSizeMax: 10_000,
+  batchDelayMsDefault: 5_000,
+  batchDelayMsMax: 3_600_000,
+  concurrentBatchesDefault: 5,
+  concurrentBatchesMax: 64,
+  /** An upload that closes a batch waits this long for it, then gets 202. */
+  batchWaitMs: 10_000,
+  invalidRecordsShownMax: 100,
+  /** What a rejected record keeps of itself. */
+  rejectedRecordBytesMax: 4 * KiB,
+  shownValueCharsMax: 200,
+
+  // Telemetry records.
+  fieldNameBytesMax: 256,
+  recordFieldsMax: 1_024,
+  uploadFieldsMax: 4_096,
+  stringValueBytesMax: 64 * KiB,
+
+  // Frames and buffers.
+  imagePixelsMax: 50_000_000,
+  imageSideMax: 65_535,
+  audioChannelsMax: 8,
+  sampleRateHzMin: 8_000,
+  sampleRateHzMax: 192_000,
+
+  // Sessions and schemas.
+  sessionNameCharsMax: 256,
+  metadataBytesMax: 16 * KiB,
+  schemaFieldsMax: 1_024,
+  schemaPatternCharsMax: 512,
+  schemaEnumValuesMax: 1_024,
+  endTimeoutMsDefault: 30_000,
+  endTimeoutMsMax: 600_000,
+  progressIntervalMs: 1_000,
+  retriesDefault: 3,
+  retriesMax: 10,
+  retryDelayMsDefault: 1_000,
+  retryDelayMsMax: 60_000,
+  retryBackoffMultiplierDefault: 2,
+  retryBackoffMultiplierMax: 10,
+
+  // Workers.
+  /** Uploads that one task may carry: a message to a thread costs as much as decoding 30 records. */
+  taskUploadsMax: 256,
+  taskBytesMax: 8 * MiB,
+  /** Uploads waiting for a worker. */
+  decodeQueueUploadsMax: 16_384,
+  workerHeapMiBMax: 192,
+
+  // Store.
+  storeBytesMaxDefault: 256 * 1024 * MiB,
+  /** One transaction's bytes: LMDB holds them as dirty pages until the commit. */
+  commitBytesMax: 24 * MiB,
+  commitUnitsMax: 4_096,
+  schemaCacheMax: 256,
+  sessionCacheMax: 10_000,
+
+  // Reading back.
+  pageLimitDefault: 1_000,
+  pageLimitMax: 10_000,
+  sessionsPageLimitDefault: 100,
+  sessionsPageLimitMax: 1_000,
+  /** Block bytes that one read hands to a worker, and that one request may scan. */
+  readTaskBytesMax: 8 * MiB,
+  readScanBytesMax: 64 * MiB,
+
+  // Events.
+  /** What one SSE or WebSocket write carries at most; a slow reader holds no more than this. */
+  eventWriteBytesMax: 64 * KiB,
+  eventReplayPageMax: 500,
+  /** A subscriber that has not taken its bytes for this long is cut; it can resume. */
+  subscriberStallMs: 15_000,
+  eventCommentIntervalMs: 15_000,
+  subscribersMax: 20_000,
+
+  // WebSocket.
+  webSocketMessageBytesMax: 64 * MiB,
+  webSocketIdleTimeoutS: 120,
+  /** Unanswered uploads of one connection; past it the socket is not read. */
+  webSocketPendingUploadsMax: 1_024,
+
+  // Doors.
+  ticketTtlMs: 3_600_000,
+  keyRefreshMs: 250,
+  rateWindowMs: 60_000,
+  closeTimeoutMs: 9_000,
+  retryAfterS: 1,
+} as const
+
+assert(limits.uploadRecordsMax <= limits.batchSizeMax, 'an upload must fit into a batch')
+assert(limits.uploadBodyBytesMax <= limits.bodiesInFlightBytesMax, 'one body must fit')
+assert(limits.uploadBodyBytesMax <= limits.inflatedBodyBytesMax, 'inflating never shrinks the cap')
+assert(limits.pageLimitDefault <= limits.pageLimitMax)
+assert(limits.closeTimeoutMs < 10_000, 'the promise is exit within 10 s')
+assert(limits.subscriberStallMs < 20_000, 'the promise is a cut within 20 s')

@@ -1,0 +1,99 @@
+import type { Static, TObject, TSchema } from '@sinclair/typebox'
+import type { ErrorCode } from '../contracts/errors.ts'
+import type { Scope } from '../store/interfaces.ts'
+import type { Services } from './services.ts'
+
+/** Who asks. `scopes` holds every scope where the key has `admin`. */
+export interface Principal {
+  readonly keyId: string
+  readonly tenant: number
+  readonly user: string
+  readonly scopes: ReadonlySet<Scope>
+}
+
+/** What a handler knows of its request. Header names are lower case. */
+export interface RequestContext extends Services {
+  readonly requestId: string
+  readonly tenant: number
+  readonly user: string
+  readonly keyId: string
+  readonly headers: ReadonlyMap<string, string>
+  /** Base of the URLs in replies, without a slash at the end: `http://host:port`. */
+  readonly baseUrl: string
+  /** Fires when the client goes away. */
+  readonly signal: AbortSignal
+  /** The body of a route with `body: 'upload'`: its own buffer, for transfer. */
+  readonly upload: UploadBody | null
+}
+
+export interface UploadBody {
+  readonly buffer: ArrayBuffer
+  readonly byteLength: number
+  readonly format: 'json' | 'msgpack'
+  readonly gzip: boolean
+}
+
+/** A reply that is not simply a 200 with JSON. */
+export class Reply {
+  constructor(
+    readonly status: number,
+    /** A value is sent as JSON, bytes or text as they are, null as no body. */
+    readonly body: unknown,
+    readonly headers: Readonly<Record<string, string>> = {},
+  ) {}
+}
+
+/** The events of a session as an SSE stream; transport/sse.ts serves it. */
+export class SessionEventStream {
+  constructor(
+    readonly session: number,
+    /** Send what comes after this event number; 0 is everything. */
+    readonly after: number,
+  ) {}
+}
+
+type Shape<T extends TSchema | undefined> = T extends TSchema ? Static<T> : Record<string, never>
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  /** `/api/streaming/sessions/:sessionId/status` */
+  readonly path: string
+  readonly summary: string
+  /** null: needs no key. */
+  readonly scope: Scope | null
+  /** A `?ticket=` for this very path opens it too. */
+  readonly ticket?: boolean
+  readonly params?: TObject
+  readonly query?: TObject
+  /** A schema: JSON, validated. 'upload': handed on unread. */
+  readonly body?: TSchema | 'upload'
+  readonly bodyOptional?: boolean
+  /** Status to schema, or to a media type for what is not JSON. */
+  readonly replies: Readonly<Record<number, TSchema | string>>
+  readonly errors: readonly ErrorCode[]
+  // biome-ignore lint/suspicious/noExplicitAny: the typed face is `route`, this is its erased form
+  readonly handle: (input: any, context: RequestContext) => unknown
+}
+
+/** Types a route's handler by its schemas: `input` is params, query and body in one object. */
+export function route<
+  P extends TObject | undefined = undefined,
+  Q extends TObject | undefined = undefined,
+  B extends TSchema | 'upload' | undefined = undefined,
+>(
+  definition: Omit<Route, 'handle' | 'params' | 'query' | 'body'> & {
+    readonly params?: P
+    readonly query?: Q
+    readonly body?: B
+    readonly handle: (
+      input: {
+        readonly params: Shape<P>
+        readonly query: Shape<Q>
+        readonly body: B extends TSchema ? Static<B> : undefined
+      },
+      context: RequestContext,
+    ) => unknown
+  },
+): Route {
+  return definition as Route
+}

@@ -1,0 +1,20 @@
+import type { Config } from '../config.ts'
+import type { EventHub } from '../events/hub.ts'
+import type { SessionService } from '../ingest/sessions.ts'
+import type { UploadService } from '../ingest/uploads.ts'
+import type { RecordReader } from '../ingest/record-reader.ts'
+import type { Logger } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Store } from '../store/interfaces.ts'
+
+/** What the composition root hands to the handlers. */
+export interface Services {
+  readonly config: Config
+  readonly log: Logger
+  readonly metrics: Metrics
+  readonly store: Store
+  readonly sessions: SessionService
+  readonly uploads: UploadService
+  readonly records: RecordReader
+  readonly hub: EventHub
+}
