@@ -11,6 +11,7 @@ export const limits = {
   // Request bodies.
   /** One upload body on the wire: a hundred 200 KB frames as base64 are 27 MB. */
   uploadBodyBytesMax: 64 * MiB,
+  uploadBodyBytesMin: 64 * KiB,
   /** A gzip body may grow to this while it is inflated; then it is a bomb. */
   inflatedBodyBytesMax: 128 * MiB,
   /** Every body that is not an upload. */
@@ -46,6 +47,9 @@ export const limits = {
   // Frames and buffers.
   imagePixelsMax: 50_000_000,
   imageSideMax: 65_535,
+  /** A decoder goes over the whole image once a scan: thousands of empty ones would hold it for hours. */
+  jpegScansMax: 100,
+  imageDecodeTimeoutS: 10,
   audioChannelsMax: 8,
   sampleRateHzMin: 8_000,
   sampleRateHzMax: 192_000,
@@ -73,9 +77,18 @@ export const limits = {
   /** Uploads waiting for a worker. */
   decodeQueueUploadsMax: 16_384,
   workerHeapMiBMax: 192,
+  /** Tasks waiting in the pool itself: merges and reads beside a few decode tasks. */
+  poolQueueTasksMax: 1_024,
+  /** Running tasks may finish within this time when the pool closes. */
+  poolCloseTimeoutMs: 5_000,
+  workersMax: 256,
 
   // Store.
   storeBytesMaxDefault: 256 * 1024 * MiB,
+  /** Less leaves no room for a second copy of the pages that one transaction changes. */
+  storeBytesMaxMin: 64 * MiB,
+  /** 64 TiB: half of what 47 bits of address space can map. */
+  storeBytesMaxMax: 64 * 1024 * 1024 * MiB,
   /** One transaction's bytes: LMDB holds them as dirty pages until the commit. */
   commitBytesMax: 24 * MiB,
   commitUnitsMax: 4_096,
@@ -97,6 +110,7 @@ export const limits = {
   eventReplayPageMax: 500,
   /** A subscriber that has not taken its bytes for this long is cut; it can resume. */
   subscriberStallMs: 15_000,
+  subscriberStallCheckMs: 1_000,
   eventCommentIntervalMs: 15_000,
   subscribersMax: 20_000,
 
@@ -105,12 +119,34 @@ export const limits = {
   webSocketIdleTimeoutS: 120,
   /** Unanswered uploads of one connection; past it the socket is not read. */
   webSocketPendingUploadsMax: 1_024,
+  /** Bytes held back for a reader of a WebSocket; past it the connection is cut. */
+  webSocketBufferBytesMax: 1 * MiB,
 
   // Doors.
   ticketTtlMs: 3_600_000,
   keyRefreshMs: 250,
+  apiKeyCharsMin: 16,
+  apiKeyCharsMax: 256,
+  userNameCharsMax: 128,
+  tenantMax: 4_294_967_295,
+  /** Keys, by digest, whose lookup is remembered until any key changes. */
+  keyCacheMax: 10_000,
   rateWindowMs: 60_000,
+  /** Tenants or addresses counted one by one; those beyond share a count. */
+  rateCountersMax: 65_536,
+  /** A longer reply leaves in parts, as fast as the client takes it. */
+  replyWriteBytesMax: 64 * KiB,
+  /** How often slow bodies and stalled subscribers are looked for. */
+  sweepIntervalMs: 1_000,
+  rateLimitDefault: 1_000,
+  rateLimitMax: 1_000_000_000,
+  streamConnectionsDefault: 5,
+  streamEventsPerMinuteDefault: 1_000,
   closeTimeoutMs: 9_000,
+  /** The process ends by itself this long after the first signal. */
+  exitTimeoutMs: 9_800,
+  /** A terminal's Ctrl-C reaches the process twice under npm: from the terminal and from npm. */
+  signalRepeatMs: 500,
   retryAfterS: 1,
 } as const
 
@@ -118,5 +154,8 @@ assert(limits.uploadRecordsMax <= limits.batchSizeMax, 'an upload must fit into 
 assert(limits.uploadBodyBytesMax <= limits.bodiesInFlightBytesMax, 'one body must fit')
 assert(limits.uploadBodyBytesMax <= limits.inflatedBodyBytesMax, 'inflating never shrinks the cap')
 assert(limits.pageLimitDefault <= limits.pageLimitMax)
-assert(limits.closeTimeoutMs < 10_000, 'the promise is exit within 10 s')
+assert(limits.closeTimeoutMs < limits.exitTimeoutMs, 'close gives up before the process does')
+assert(limits.poolCloseTimeoutMs < limits.closeTimeoutMs, 'the store closes after the pool')
+assert(limits.exitTimeoutMs < 10_000, 'the promise is exit within 10 s')
+assert(limits.commitBytesMax * 2 <= limits.storeBytesMaxMin, 'a full group commit must fit')
 assert(limits.subscriberStallMs < 20_000, 'the promise is a cut within 20 s')

@@ -139,7 +139,7 @@ export const SessionEnded = Type.Object({
     totalDurationMs: Count,
     averageThroughputRecordsPerSecond: Type.Number({ minimum: 0 }),
   }),
-  finalHash: Type.String(),
+  finalHash: Type.Optional(Type.String()),
   completedAt: Type.Optional(Timestamp),
 })
 export type SessionEnded = Static<typeof SessionEnded>

@@ -47,6 +47,8 @@ export interface SessionRow {
   batchesProcessed: number
   /** Sum over processed batches. */
   processingTimeMs: number
+  /** The number that the next batch opened gets. Batches may be processed out of their order. */
+  nextBatch: number
   /** Rows of the atom table and of the rejected table: the next one's `seq`. */
   atomRows: number
   rejectedRows: number
@@ -140,7 +142,7 @@ export interface Transaction {
   /** Stores bytes under their hash for the session's tenant unless they are there. */
   putBlob(tenant: number, hash: Uint8Array, bytes: Uint8Array): void
   putJournal(entry: JournalEntry): void
-  deleteJournal(session: number, number: number): void
+  deleteJournal(session: number, batch: number, number: number): void
   appendRejected(session: SessionRow, batch: number, rejected: readonly RejectedRecord[]): void
   /** Gives the event its number and stores it; it is published after the flush. */
   appendEvent(

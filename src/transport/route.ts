@@ -1,6 +1,6 @@
 import type { Static, TObject, TSchema } from '@sinclair/typebox'
 import type { ErrorCode } from '../contracts/errors.ts'
-import type { Scope } from '../store/interfaces.ts'
+import type { Scope, SessionRow } from '../store/interfaces.ts'
 import type { Services } from './services.ts'
 
 /** Who asks. `scopes` holds every scope where the key has `admin`. */
@@ -22,8 +22,16 @@ export interface RequestContext extends Services {
   readonly baseUrl: string
   /** Fires when the client goes away. */
   readonly signal: AbortSignal
+  readonly principal: Principal
+  readonly tickets: TicketDesk
   /** The body of a route with `body: 'upload'`: its own buffer, for transfer. */
   readonly upload: UploadBody | null
+}
+
+/** Makes tickets for the reading of one resource. */
+export interface TicketDesk {
+  /** Throws Refusal where `path` takes no tickets, is unknown, or the key may not read it. */
+  issue(principal: Principal, path: string): { ticket: string; expiresAt: string }
 }
 
 export interface UploadBody {
@@ -52,6 +60,14 @@ export class SessionEventStream {
   ) {}
 }
 
+/** A session's WebSocket; transport/ws.ts serves it. `after` as in SessionEventStream. */
+export class SessionSocket {
+  constructor(
+    readonly session: SessionRow,
+    readonly after: number,
+  ) {}
+}
+
 type Shape<T extends TSchema | undefined> = T extends TSchema ? Static<T> : Record<string, never>
 
 export interface Route {
@@ -59,10 +75,16 @@ export interface Route {
   /** `/api/streaming/sessions/:sessionId/status` */
   readonly path: string
   readonly summary: string
-  /** null: needs no key. */
-  readonly scope: Scope | null
+  /** null: needs no key, and is not counted against the rate limit. Of several, one is enough. */
+  readonly scope: Scope | readonly Scope[] | null
   /** A `?ticket=` for this very path opens it too. */
   readonly ticket?: boolean
+  /** Throws Refusal where what the path names does not exist; asked before a ticket is made for it. */
+  readonly exists?: (params: Readonly<Record<string, string>>, principal: Principal) => void
+  /** Refuses pages of origins that are not allowed, before anything is done. */
+  readonly ownOrigin?: boolean
+  /** Answers a WebSocket upgrade with a SessionSocket. */
+  readonly upgrade?: boolean
   readonly params?: TObject
   readonly query?: TObject
   /** A schema: JSON, validated. 'upload': handed on unread. */

@@ -1,0 +1,43 @@
+import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import type { BodySource } from './bodies.ts'
+import type { DiskResult } from './messages.ts'
+import { summariseLatency } from './statistics.ts'
+
+/**
+ * Appends uploads to a new file, one after the other, with fdatasync after each: the least that any
+ * server does that has them on disk before it replies. Building the bytes is not counted.
+ */
+export function measureDisk(
+  source: BodySource,
+  folder: string,
+  bounds: { readonly uploadsMax: number; readonly measureMs: number },
+  nextFirst: () => number,
+): DiskResult {
+  const path = join(folder, 'plain-write')
+  const file = openSync(path, 'wx')
+  const body = Buffer.alloc(source.bytesMax)
+  const latenciesMs: number[] = []
+  let bytes = 0
+  let totalMs = 0
+  try {
+    while (latenciesMs.length < bounds.uploadsMax && totalMs < bounds.measureMs) {
+      const length = source.write(body, 0, nextFirst())
+      const begin = performance.now()
+      for (let at = 0; at < length; ) at += writeSync(file, body, at, length - at)
+      fdatasyncSync(file)
+      const latencyMs = performance.now() - begin
+      latenciesMs.push(latencyMs)
+      totalMs += latencyMs
+      bytes += length
+    }
+  } finally {
+    closeSync(file)
+    rmSync(path)
+  }
+  return {
+    recordsPerSecond: (latenciesMs.length * source.records * 1_000) / totalMs,
+    bytesPerSecond: (bytes * 1_000) / totalMs,
+    latency: summariseLatency(latenciesMs),
+  }
+}

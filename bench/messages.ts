@@ -1,0 +1,92 @@
+import type { BodySpec } from './bodies.ts'
+import type { LatencySummary } from './statistics.ts'
+
+/** What the bench asks of its load process, and what it is answered: plain data over IPC. */
+
+export type Pace =
+  | {
+      /** Every connection sends its next upload as soon as it has the last one's reply. */
+      readonly kind: 'saturate'
+      readonly warmUpMs: number
+      readonly measureMs: number
+      /** Ends the run before its time. */
+      readonly uploadsMax: number
+    }
+  | {
+      /** Uploads are due at fixed times, whatever became of those before. */
+      readonly kind: 'paced'
+      readonly uploadsPerSecond: number
+      readonly uploads: number
+    }
+
+export interface RunSpec {
+  readonly body: BodySpec
+  readonly connections: number
+  readonly pace: Pace
+  readonly session: {
+    readonly sessionType: 'telemetry' | 'video' | 'audio'
+    readonly batchSize: number
+  }
+  /** Whether every upload must be processed before its reply, or may also be queued in the journal. */
+  readonly expect: 'processed' | 'processed-or-queued'
+}
+
+export interface RunResult {
+  /** Records, frames or buffers a second, acknowledged within the measured time. */
+  readonly recordsPerSecond: number
+  readonly bytesPerSecond: number
+  /** Of the measured uploads: from the send, or from when the upload was due. */
+  readonly latency: LatencySummary
+  /** All of the run, warm-up included. */
+  readonly acknowledgedUploads: number
+  readonly acknowledgedRecords: number
+  readonly readBack: ReadBack
+}
+
+/** What was compared with the store after the run. The run is good where `mismatches` is empty. */
+export interface ReadBack {
+  readonly recordsCounted: number
+  readonly recordsCompared: number
+  readonly blobsCompared: number
+  readonly mismatches: readonly string[]
+}
+
+export interface SinkResult {
+  readonly requestsPerSecond: number
+  readonly recordsPerSecond: number
+  readonly bytesPerSecond: number
+}
+
+export type LoadRequest =
+  | { readonly kind: 'run'; readonly baseUrl: string; readonly apiKey: string; readonly run: RunSpec }
+  /** Drives a server that reads and does nothing: what the load process alone can do. */
+  | {
+      readonly kind: 'client'
+      readonly body: BodySpec
+      readonly connections: number
+      readonly measureMs: number
+    }
+  /** Writes the same bytes to a file, with fdatasync for each upload. */
+  | {
+      readonly kind: 'disk'
+      readonly body: BodySpec
+      readonly folder: string
+      readonly uploadsMax: number
+      readonly measureMs: number
+    }
+
+export interface DiskResult {
+  readonly recordsPerSecond: number
+  readonly bytesPerSecond: number
+  readonly latency: LatencySummary
+}
+
+export interface LoadResults {
+  run: RunResult
+  client: SinkResult
+  disk: DiskResult
+}
+
+export type LoadReply =
+  | { readonly ok: true; readonly result: LoadResults[keyof LoadResults] }
+  | { readonly ok: false; readonly error: string }

@@ -1,0 +1,177 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+
+export const projectFolder = fileURLToPath(new URL('../../', import.meta.url))
+const serverModule = fileURLToPath(new URL('../src/main.js', import.meta.url))
+
+const startTimeoutMs = 120_000
+const stopTimeoutMs = 12_000
+const memorySampleMs = 100
+const keptLogLines = 30
+
+export interface ServerOptions {
+  readonly dataDir: string
+  readonly apiKey: string
+  /** `node` runs the built module itself, `npm` the installed product's own command. */
+  readonly command: 'node' | 'npm'
+}
+
+/** The server as a child process. It never outlives the process that started it by our own doing. */
+export class ServerProcess {
+  readonly #child: ChildProcess
+  readonly #log: string[]
+  readonly #ownGroup: boolean
+  #memoryTimer: NodeJS.Timeout | undefined
+  #anonBytesMax = 0
+  #anonBytesMaxSinceMark = 0
+
+  private constructor(
+    child: ChildProcess,
+    log: string[],
+    ownGroup: boolean,
+    readonly url: string,
+    /** From the spawn to the log line that tells that it listens. */
+    readonly startMs: number,
+  ) {
+    this.#child = child
+    this.#log = log
+    this.#ownGroup = ownGroup
+  }
+
+  /** Resolves once the server listens; rejects where it exits before, with its last log lines. */
+  static async start(options: ServerOptions, signal?: AbortSignal): Promise<ServerProcess> {
+    const begin = performance.now()
+    // npm passes signals on to a shell and no further, so what it starts is stopped as a group.
+    const ownGroup = options.command === 'npm'
+    const [command, ...args] = ownGroup
+      ? ['npm', 'start', '--silent']
+      : [process.execPath, serverModule]
+    const child = spawn(command as string, args, {
+      cwd: projectFolder,
+      env: serverEnvironment(options),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: ownGroup,
+    })
+    const log: string[] = []
+    const listening = Promise.withResolvers<string>()
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        log.push(line)
+        if (log.length > keptLogLines) log.shift()
+        const url = listeningUrl(line)
+        if (url !== null) listening.resolve(url)
+      })
+    }
+    const stopWaiting = new AbortController()
+    const give = (reason: string) => () => {
+      listening.reject(new Error(`the server ${reason}\n${log.join('\n')}`))
+    }
+    child.once('error', (error) => listening.reject(error))
+    child.once('exit', give('exited before it listened'))
+    signal?.addEventListener('abort', give('was not awaited'), { signal: stopWaiting.signal })
+    const timer = setTimeout(give(`did not listen within ${startTimeoutMs} ms`), startTimeoutMs)
+    try {
+      const url = await listening.promise
+      return new ServerProcess(child, log, ownGroup, url, performance.now() - begin)
+    } catch (error) {
+      kill(child, ownGroup, 'SIGKILL')
+      throw error
+    } finally {
+      clearTimeout(timer)
+      stopWaiting.abort()
+    }
+  }
+
+  /** Rejects when the server exits, for racing against work that needs it. */
+  async failed(): Promise<never> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      await once(this.#child, 'exit')
+    }
+    throw new Error(`the server exited\n${this.#log.join('\n')}`)
+  }
+
+  /**
+   * Reads the server's anonymous resident memory ten times a second. Mapped pages of the store are
+   * not in it: they are the kernel's cache, which it takes back when memory is short.
+   */
+  watchMemory(): void {
+    this.#memoryTimer = setInterval(() => {
+      const bytes = anonBytes(this.#child.pid)
+      this.#anonBytesMax = Math.max(this.#anonBytesMax, bytes)
+      this.#anonBytesMaxSinceMark = Math.max(this.#anonBytesMaxSinceMark, bytes)
+    }, memorySampleMs)
+  }
+
+  /** The most so far; 0 where the system does not tell. */
+  get anonBytesMax(): number {
+    return this.#anonBytesMax
+  }
+
+  /** The most since this was last asked. */
+  takeAnonBytesMax(): number {
+    const bytes = Math.max(this.#anonBytesMaxSinceMark, anonBytes(this.#child.pid))
+    this.#anonBytesMaxSinceMark = 0
+    return bytes
+  }
+
+  /** Stops the server as an operator would; throws where it does not end by itself with code 0. */
+  async stop(): Promise<void> {
+    clearInterval(this.#memoryTimer)
+    const child = this.#child
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const exited = once(child, 'exit')
+    kill(child, this.#ownGroup, 'SIGTERM')
+    const inTime = await Promise.race([exited.then(() => true), sleep(stopTimeoutMs, false)])
+    if (!inTime) {
+      kill(child, this.#ownGroup, 'SIGKILL')
+      await exited
+      throw new Error(`the server did not stop within ${stopTimeoutMs} ms`)
+    }
+    // npm does not hand on how its child ended.
+    if (!this.#ownGroup && child.exitCode !== 0) {
+      throw new Error(`the server stopped with ${child.exitCode ?? child.signalCode}`)
+    }
+  }
+}
+
+/** What the caller's environment says of the server is left out: it would change what is measured. */
+function serverEnvironment(options: ServerOptions): NodeJS.ProcessEnv {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ATOMSTREAM_'))
+  return {
+    ...Object.fromEntries(inherited),
+    ATOMSTREAM_PORT: '0',
+    ATOMSTREAM_DATA_DIR: options.dataDir,
+    ATOMSTREAM_API_KEY: options.apiKey,
+    ATOMSTREAM_RATE_LIMIT: '0',
+  }
+}
+
+function listeningUrl(line: string): string | null {
+  if (!line.includes('"msg":"listening"')) return null
+  const { url } = JSON.parse(line) as { url: string }
+  return url
+}
+
+function anonBytes(pid: number | undefined): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+    return Number(/^RssAnon:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1_024
+  } catch {
+    // Not Linux, or the process has just ended; the row then says that nothing was measured.
+    return 0
+  }
+}
+
+function kill(child: ChildProcess, group: boolean, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return
+  try {
+    process.kill(group ? -child.pid : child.pid, signal)
+  } catch (error) {
+    // Gone already.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}

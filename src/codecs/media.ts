@@ -1,0 +1,207 @@
+import { hash } from 'node:crypto'
+import { invalidBody, Refusal } from '../contracts/errors.ts'
+import type {
+  BodyFormat,
+  DecodedContent,
+  DecodeSettings,
+  MediaItem,
+  RejectedRecord,
+} from '../contracts/tasks.ts'
+import { limits } from '../limits.ts'
+import { type Carrier, openCarrier } from './media-carrier.ts'
+import { MediaFault } from './media-fault.ts'
+import { bufferKind, frameKind, type MediaKind } from './media-kinds.ts'
+import { RecordFault, recordText, shownValue } from './media-record.ts'
+import { formatTimestamp, parseTimestamp } from './telemetry/timestamp.ts'
+
+/** An opened upload body that holds frames or buffers. */
+export interface MediaBody {
+  readonly format: BodyFormat
+  /** The body without its content encoding; msgpack's binary values are views into it. */
+  readonly bytes: Uint8Array
+}
+
+export interface DecodedMedia {
+  readonly received: number
+  readonly rejected: readonly RejectedRecord[]
+  readonly content: Extract<DecodedContent, { kind: 'media' }>
+}
+
+type Document = Readonly<Record<string, unknown>>
+
+const digestBytes = 32
+
+/** Decodes and checks the `frames` of an upload body. Refuses as `decodeBuffers` does. */
+export function decodeFrames(
+  document: Document,
+  body: MediaBody,
+  settings: DecodeSettings,
+): Promise<DecodedMedia> {
+  return decodeMedia(frameKind, document, body, settings)
+}
+
+/**
+ * Decodes and checks the `buffers` of an upload body. Throws Refusal: `INVALID_BODY` where the list is
+ * missing or empty, `BATCH_SIZE_EXCEEDED` where it is too long, `INVALID_RECORDS` where nothing of it
+ * is valid, or not everything under `reject-batch`.
+ */
+export function decodeBuffers(
+  document: Document,
+  body: MediaBody,
+  settings: DecodeSettings,
+): Promise<DecodedMedia> {
+  return decodeMedia(bufferKind, document, body, settings)
+}
+
+async function decodeMedia(
+  kind: MediaKind,
+  document: Document,
+  body: MediaBody,
+  settings: DecodeSettings,
+): Promise<DecodedMedia> {
+  const records = recordsOf(kind, document)
+  const carrier = openCarrier(kind, records, body)
+  // All digests in one buffer: each of its own, or of Node's pool, would be cloned as a whole buffer.
+  const digests = new Uint8Array(records.length * digestBytes)
+  const items: MediaItem[] = []
+  const rejected: RejectedRecord[] = []
+  for (const [recordIndex, record] of records.entries()) {
+    try {
+      const digest = digests.subarray(items.length * digestBytes, (items.length + 1) * digestBytes)
+      items.push(await decodeRecord(kind, record, carrier, digest, settings))
+    } catch (error) {
+      if (!(error instanceof RecordFault)) throw error
+      rejected.push(rejection(kind, recordIndex, record, error))
+    }
+  }
+  if (items.length === 0 || (rejected.length > 0 && settings.onInvalid === 'reject-batch')) {
+    throw invalidRecords(rejected)
+  }
+  return {
+    received: records.length,
+    rejected,
+    content: { kind: 'media', buffer: carrier.buffer, items },
+  }
+}
+
+function recordsOf(kind: MediaKind, document: Document): readonly unknown[] {
+  const records = document[kind.list]
+  if (!Array.isArray(records) || records.length === 0) {
+    throw invalidBody(kind.list, `an array of 1 to ${limits.uploadRecordsMax} ${kind.list}`)
+  }
+  if (records.length > limits.uploadRecordsMax) {
+    throw new Refusal('BATCH_SIZE_EXCEEDED', {
+      fields: { maxBatchSize: limits.uploadRecordsMax, receivedBatchSize: records.length },
+    })
+  }
+  return records
+}
+
+/** Checks one frame or buffer, members first, then bytes. Throws RecordFault. */
+async function decodeRecord(
+  kind: MediaKind,
+  record: unknown,
+  carrier: Carrier,
+  digest: Uint8Array,
+  settings: DecodeSettings,
+): Promise<MediaItem> {
+  const { members, timestamp } = checkMembers(kind, record)
+  const { byteOffset, byteLength } = carrier.place(members[kind.bytes])
+  const bytes = new Uint8Array(carrier.buffer, byteOffset, byteLength)
+  const inspection = await inspect(kind, bytes, settings)
+  const metadata: Record<string, string | number | boolean | null> = {
+    [kind.counter]: Number(members[kind.counter]),
+    timestamp,
+    format: kind.format,
+  }
+  for (const size of kind.sizes) {
+    const claimed = Number(members[size])
+    const found = inspection.sizes[size]
+    if (claimed !== found) {
+      const message = `${size} is ${claimed}, but the ${kind.title} has ${found}`
+      throw new RecordFault(size, claimed, 'integer', message)
+    }
+    metadata[size] = claimed
+  }
+  digest.set(hash('sha256', bytes, 'buffer'))
+  return { byteOffset, byteLength, hash: digest, metadata: { ...metadata, ...inspection.derived } }
+}
+
+/** Every documented member must be there with its type, and no other. */
+function checkMembers(
+  kind: MediaKind,
+  record: unknown,
+): { readonly members: Document; readonly timestamp: string } {
+  if (typeof record !== 'object' || record === null || Array.isArray(record)) {
+    throw new RecordFault(kind.list, record, 'object', `A member of ${kind.list} is not an object`)
+  }
+  const members = record as Document
+  for (const member of Object.keys(members)) {
+    if (!kind.members.has(member)) {
+      const message = `${shownValue(member)} is not a member of ${kind.list}`
+      throw new RecordFault(member, members[member], 'no such member', message)
+    }
+  }
+  for (const member of kind.members) {
+    if (members[member] === undefined) {
+      const message = `${member} is missing`
+      throw new RecordFault(member, null, kind.types.get(member) ?? '', message)
+    }
+  }
+  for (const member of [kind.counter, ...kind.sizes]) {
+    const value = members[member]
+    if (!Number.isSafeInteger(value) || Number(value) < 0) {
+      throw unparsable(member, value, 'integer')
+    }
+  }
+  if (members['format'] !== kind.format) {
+    const message = `format must be '${kind.format}'`
+    throw new RecordFault('format', members['format'], `'${kind.format}'`, message)
+  }
+  const timestamp = parseTimestamp(members['timestamp'])
+  if (timestamp === null) throw unparsable('timestamp', members['timestamp'], 'datetime')
+  return { members, timestamp: formatTimestamp(timestamp) }
+}
+
+function unparsable(field: string, value: unknown, expectedType: string): RecordFault {
+  const message = `Cannot parse '${shownValue(value)}' as ${expectedType}`
+  return new RecordFault(field, value, expectedType, message)
+}
+
+async function inspect(kind: MediaKind, bytes: Uint8Array, settings: DecodeSettings) {
+  try {
+    return await kind.inspect(bytes, settings)
+  } catch (error) {
+    if (!(error instanceof MediaFault)) throw error
+    throw new RecordFault(kind.bytes, bytes, kind.title, error.message)
+  }
+}
+
+function rejection(
+  kind: MediaKind,
+  recordIndex: number,
+  record: unknown,
+  fault: RecordFault,
+): RejectedRecord {
+  return {
+    recordIndex,
+    field: String(shownValue(fault.field)),
+    value: shownValue(fault.value),
+    expectedType: fault.expectedType,
+    message: fault.message,
+    record: recordText(record, kind.bytes),
+  }
+}
+
+function invalidRecords(rejected: readonly RejectedRecord[]): Refusal {
+  const shown = rejected
+    .slice(0, limits.invalidRecordsShownMax)
+    .map(({ recordIndex, field, value, expectedType, message }) => ({
+      recordIndex,
+      field,
+      value,
+      expectedType,
+      message,
+    }))
+  return new Refusal('INVALID_RECORDS', { fields: { invalidRecords: shown } })
+}

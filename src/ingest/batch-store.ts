@@ -1,0 +1,181 @@
+import type { EncodedPage } from '../contracts/tasks.ts'
+import type { SessionRow, Transaction } from '../store/interfaces.ts'
+import type { AdmittedUpload, Batch, BatchEntry } from './batch.ts'
+import { appendSessionEvent } from './session-events.ts'
+import { batchName, isoTime } from './session-report.ts'
+
+/**
+ * What the transactions of a batch write: the journal entry of a queued upload, and the atoms, counters
+ * and events of a processed batch. Each function runs inside one unit of the store, so all of it is
+ * there after a crash or nothing.
+ */
+
+/** An item of a media batch. `bytes` is null where the journal has stored the blob already. */
+export interface BatchItem {
+  readonly hash: Uint8Array
+  readonly byteLength: number
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly bytes: Uint8Array | null
+}
+
+export type BatchContent =
+  | { readonly kind: 'block'; readonly page: EncodedPage }
+  | { readonly kind: 'items'; readonly items: readonly BatchItem[] }
+
+/** Stores a queued upload and gives the number of its journal entry. */
+export function storeJournalEntry(
+  transaction: Transaction,
+  sessionNumber: number,
+  batch: Batch,
+  entry: BatchEntry,
+  upload: AdmittedUpload,
+): number {
+  const session = transaction.session(sessionNumber)
+  const number = session.journalEntries
+  session.journalEntries += 1
+  session.nextBatch = Math.max(session.nextBatch, batch.number + 1)
+  session.recordsQueued += entry.records
+  countUpload(transaction, session, batch, upload)
+  const { content } = upload
+  if (content.kind === 'page') {
+    transaction.putJournal({
+      session: sessionNumber,
+      number,
+      batch: batch.number,
+      records: entry.records,
+      content: { kind: 'page', bytes: content.page.bytes },
+    })
+    return number
+  }
+  const items = uploadItems(upload)
+  for (const item of items) {
+    if (item.bytes !== null) transaction.putBlob(session.tenant, item.hash, item.bytes)
+  }
+  transaction.putJournal({
+    session: sessionNumber,
+    number,
+    batch: batch.number,
+    records: entry.records,
+    content: {
+      kind: 'media',
+      items: items.map(({ hash, byteLength, metadata }) => ({ hash, byteLength, metadata })),
+    },
+  })
+  return number
+}
+
+/** Turns a batch into atoms; the journal entries that it was made of go in the same transaction. */
+export function storeProcessedBatch(
+  transaction: Transaction,
+  sessionNumber: number,
+  batch: Batch,
+  content: BatchContent,
+): void {
+  const session = transaction.session(sessionNumber)
+  session.nextBatch = Math.max(session.nextBatch, batch.number + 1)
+  for (const entry of batch.entries) {
+    if (entry.journalNumber !== null) {
+      transaction.deleteJournal(sessionNumber, batch.number, entry.journalNumber)
+      session.recordsQueued -= entry.records
+    } else if (entry.upload !== null) {
+      countUpload(transaction, session, batch, entry.upload)
+    }
+  }
+  storeAtoms(transaction, session, batch, content)
+  const processingTimeMs = Math.max(0, Math.round(transaction.nowMs - batch.processingFromMs))
+  session.batchesReceived += 1
+  session.batchesProcessed += 1
+  session.processingTimeMs += processingTimeMs
+  session.lastActivityAtMs = transaction.nowMs
+  const batchId = batchName(batch.number)
+  appendSessionEvent(transaction, session, 'batch-received', {
+    batchId,
+    recordCount: batch.records,
+  })
+  appendSessionEvent(transaction, session, 'batch-processed', {
+    batchId,
+    atomsCreated: batch.records,
+    processingTimeMs,
+  })
+}
+
+/** The items of one media upload, as views into its buffer. */
+export function uploadItems(upload: AdmittedUpload): BatchItem[] {
+  if (upload.content.kind !== 'media') return []
+  const { buffer, items } = upload.content
+  return items.map((item) => ({
+    hash: item.hash,
+    byteLength: item.byteLength,
+    metadata: item.metadata,
+    bytes: new Uint8Array(buffer, item.byteOffset, item.byteLength),
+  }))
+}
+
+/** About how many bytes an upload adds to a transaction. */
+export function uploadBytes(upload: AdmittedUpload): number {
+  const { content } = upload
+  return content.kind === 'page' ? content.page.bytes.byteLength : content.buffer.byteLength
+}
+
+function storeAtoms(
+  transaction: Transaction,
+  session: SessionRow,
+  batch: Batch,
+  content: BatchContent,
+): void {
+  const batchId = batchName(batch.number)
+  if (content.kind === 'block') {
+    const { page } = content
+    transaction.putBlob(session.tenant, page.hash, page.bytes)
+    transaction.appendAtom(session, {
+      kind: 'block',
+      hash: page.hash,
+      byteLength: page.bytes.byteLength,
+      atoms: page.records,
+      fromMs: page.fromMs,
+      toMs: page.toMs,
+      batch: batch.number,
+      metadata: {
+        batchId,
+        recordCount: page.records,
+        from: isoTime(page.fromMs),
+        to: isoTime(page.toMs),
+      },
+    })
+    return
+  }
+  const kind = session.type === 'video' ? 'frame' : 'buffer'
+  for (const item of content.items) {
+    if (item.bytes !== null) transaction.putBlob(session.tenant, item.hash, item.bytes)
+    const atMs = Date.parse(String(item.metadata['timestamp']))
+    transaction.appendAtom(session, {
+      kind,
+      hash: item.hash,
+      byteLength: item.byteLength,
+      atoms: 1,
+      fromMs: atMs,
+      toMs: atMs,
+      batch: batch.number,
+      metadata: { ...item.metadata, batchId },
+    })
+  }
+}
+
+/** Counts an upload that is acknowledged by this transaction, and keeps what was refused of it. */
+function countUpload(
+  transaction: Transaction,
+  session: SessionRow,
+  batch: Batch,
+  upload: AdmittedUpload,
+): void {
+  session.recordsReceived += upload.received
+  session.bytesReceived += upload.wireBytes
+  session.lastActivityAtMs = transaction.nowMs
+  if (upload.rejected.length === 0) return
+  session.recordsRejected += upload.rejected.length
+  transaction.appendRejected(session, batch.number, upload.rejected)
+  appendSessionEvent(transaction, session, 'records-rejected', {
+    batchId: batchName(batch.number),
+    rejectedCount: upload.rejected.length,
+  })
+}

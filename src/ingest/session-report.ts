@@ -1,0 +1,71 @@
+import type { SessionEnded, SessionStatus } from '../contracts/http.ts'
+import type { SessionRow } from '../store/interfaces.ts'
+import { hasEnded } from './session-state.ts'
+
+/** `batch-001`: counts per session, three digits at least. */
+export function batchName(batch: number): string {
+  return `batch-${String(batch).padStart(3, '0')}`
+}
+
+/** The status reply. Received = atoms + queued + rejected, at every moment. */
+export function sessionStatus(row: SessionRow, nowMs = Date.now()): SessionStatus {
+  const ended = hasEnded(row.status)
+  return {
+    sessionId: row.id,
+    sessionType: row.type,
+    sessionName: row.name,
+    status: row.status,
+    metadata: row.metadata,
+    statistics: {
+      totalRecordsReceived: row.recordsReceived,
+      totalBatchesReceived: row.batchesReceived,
+      totalAtomsCreated: row.atomsCreated,
+      totalRecordsQueued: row.recordsQueued,
+      totalRecordsRejected: row.recordsRejected,
+      averageBatchProcessingTimeMs:
+        row.batchesProcessed === 0 ? 0 : round2(row.processingTimeMs / row.batchesProcessed),
+      dataReceivedBytes: row.bytesReceived,
+      sessionDurationMs: durationMs(row, nowMs),
+    },
+    ...(ended ? { finalHash: hex(row.chain) } : {}),
+    createdAt: isoTime(row.createdAtMs),
+    lastActivityAt: isoTime(row.lastActivityAtMs),
+    ...(row.endedAtMs === null ? {} : { completedAt: isoTime(row.endedAtMs) }),
+  }
+}
+
+/** The reply to `end`; while the session is completing it has no final hash yet. */
+export function sessionEnded(row: SessionRow, nowMs = Date.now()): SessionEnded {
+  const totalDurationMs = durationMs(row, nowMs)
+  return {
+    sessionId: row.id,
+    status: row.status,
+    finalStatistics: {
+      totalRecordsReceived: row.recordsReceived,
+      totalBatchesReceived: row.batchesReceived,
+      totalAtomsCreated: row.atomsCreated,
+      totalDurationMs,
+      averageThroughputRecordsPerSecond:
+        totalDurationMs === 0 ? 0 : round2((row.recordsReceived * 1000) / totalDurationMs),
+    },
+    ...(row.endedAtMs === null
+      ? {}
+      : { finalHash: hex(row.chain), completedAt: isoTime(row.endedAtMs) }),
+  }
+}
+
+export function durationMs(row: SessionRow, nowMs: number): number {
+  return Math.max(0, (row.endedAtMs ?? nowMs) - row.createdAtMs)
+}
+
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString()
+}
+
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
+}
+
+function round2(value: number): number {
+  return Math.round(value * 100) / 100
+}

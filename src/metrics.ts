@@ -1,0 +1,98 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/** The session's type; bounded, as every label value here is. */
+const byType = ['type'] as const
+
+/**
+ * The program's figures in a registry of their own, so that several servers can live in one process.
+ * Label values are route patterns, statuses and session types, never what a client sent.
+ */
+export function createMetrics() {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry, prefix: 'atomstream_' })
+  const registers = [registry]
+  return {
+    registry,
+    requests: new Counter({
+      name: 'atomstream_http_requests_total',
+      help: 'HTTP requests answered',
+      labelNames: ['method', 'route', 'status'] as const,
+      registers,
+    }),
+    requestSeconds: new Histogram({
+      name: 'atomstream_http_request_seconds',
+      help: 'From the head of a request to its reply',
+      labelNames: ['route'] as const,
+      buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30],
+      registers,
+    }),
+    uploads: new Counter({
+      name: 'atomstream_uploads_total',
+      help: 'Uploads acknowledged, over HTTP and WebSocket',
+      labelNames: byType,
+      registers,
+    }),
+    records: new Counter({
+      name: 'atomstream_records_total',
+      help: 'Records, frames and buffers accepted',
+      labelNames: byType,
+      registers,
+    }),
+    rejected: new Counter({
+      name: 'atomstream_rejected_records_total',
+      help: 'Records, frames and buffers refused',
+      labelNames: byType,
+      registers,
+    }),
+    atoms: new Counter({
+      name: 'atomstream_atoms_total',
+      help: 'Atoms created',
+      labelNames: byType,
+      registers,
+    }),
+    bytes: new Counter({
+      name: 'atomstream_upload_bytes_total',
+      help: 'Bytes of acknowledged uploads as they came over the wire',
+      labelNames: byType,
+      registers,
+    }),
+    bodiesInFlightBytes: new Gauge({
+      name: 'atomstream_bodies_in_flight_bytes',
+      help: 'Bytes of bodies being read, decoded or waiting',
+      registers,
+    }),
+    decodeQueue: new Gauge({
+      name: 'atomstream_decode_queue_uploads',
+      help: 'Uploads waiting for a worker',
+      registers,
+    }),
+    subscribers: new Gauge({
+      name: 'atomstream_subscribers',
+      help: 'Open event streams and WebSockets',
+      labelNames: ['kind'] as const,
+      registers,
+    }),
+    storeBytes: new Gauge({
+      name: 'atomstream_store_used_bytes',
+      help: "Bytes of the store's file in use",
+      registers,
+    }),
+    storeBytesMax: new Gauge({
+      name: 'atomstream_store_max_bytes',
+      help: 'Bytes that the store may use',
+      registers,
+    }),
+    storeCommits: new Gauge({
+      name: 'atomstream_store_commits',
+      help: 'Transactions since the start of the process',
+      registers,
+    }),
+    storeUnits: new Gauge({
+      name: 'atomstream_store_units',
+      help: 'Units of work in those transactions',
+      registers,
+    }),
+  }
+}
+
+export type Metrics = ReturnType<typeof createMetrics>

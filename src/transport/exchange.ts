@@ -1,0 +1,98 @@
+/**
+ * What the front door needs of a socket library. transport/uws.ts is the one implementation; no type of
+ * that library leaves it.
+ */
+
+/** How the body of a request is delimited. `conflict` is framing that two readers could take differently. */
+export type Framing = 'empty' | 'length' | 'chunked' | 'conflict'
+
+export type HeaderList = readonly (readonly [name: string, value: string])[]
+
+export interface WireReply {
+  readonly status: number
+  readonly headers: HeaderList
+  /** null is no body at all, as 204 and 304 have it. */
+  readonly body: Uint8Array | string | null
+  /** Tells the client that this connection ends here. */
+  readonly close: boolean
+}
+
+/** One request and the way to answer it. Nothing in it throws, and nothing happens after it is closed. */
+export interface Exchange {
+  /** Upper case. */
+  readonly method: string
+  /** As it came, percent-encoded. */
+  readonly path: string
+  /** As it came, without the question mark. */
+  readonly query: string
+  /** Names in lower case; a repeated header's values are joined by ', '. */
+  readonly headers: ReadonlyMap<string, string>
+  readonly remoteAddress: string
+  readonly framing: Framing
+  /** Null where the framing is not `length`. */
+  readonly contentLength: number | null
+  /** False once the reply is out or the client has gone. */
+  readonly isOpen: boolean
+  /** Fires when the client goes away before the whole reply is out. */
+  readonly signal: AbortSignal
+  /** Called once, when the reply is out or the client has gone. */
+  onClosed(listener: () => void): void
+  /** Must be called in the turn that brought the exchange. `chunk` is only valid during the call. */
+  read(onChunk: (chunk: Uint8Array, isLast: boolean) => void): void
+  reply(reply: WireReply): void
+  /** Sends the head and leaves the body open; null where the client has gone. */
+  stream(status: number, headers: HeaderList): ByteStream | null
+  /** Cuts the connection without a reply. */
+  destroy(): void
+}
+
+/** The open body of a reply. */
+export interface ByteStream {
+  readonly isOpen: boolean
+  /** False where the socket holds these or earlier bytes back: wait for onDrained. */
+  write(text: string): boolean
+  /** Called when everything written has left; one listener. */
+  onDrained(listener: () => void): void
+  end(lastText: string): void
+  destroy(): void
+}
+
+/** A request to become a WebSocket. Answer it with `reply` or, in the same turn, with `accept`. */
+export interface UpgradeExchange extends Exchange {
+  accept(protocol: string | null, handlers: SocketHandlers): void
+}
+
+export interface SocketHandlers {
+  open(socket: Socket): void
+  /** `bytes` is the socket library's: only valid during the call. */
+  message(bytes: ArrayBuffer, isBinary: boolean): void
+  /** Everything that was sent has left. */
+  drained(): void
+  closed(): void
+}
+
+export interface Socket {
+  readonly isOpen: boolean
+  /** Bytes that the peer has not taken yet. */
+  readonly bufferedBytes: number
+  /** Sends in one write; false where bytes are held back. */
+  send(messages: readonly (string | Uint8Array)[]): boolean
+  end(code: number, reason: string): void
+  destroy(): void
+}
+
+export interface SocketServer {
+  /** Resolves with the port that was bound. */
+  listen(host: string, port: number): Promise<{ port: number }>
+  /** Takes no new connections; those that are open stay. Idempotent. */
+  stopListening(): void
+  /** Cuts whatever is still open. Idempotent. */
+  close(): void
+}
+
+export interface SocketServerHandlers {
+  request(exchange: Exchange): void
+  upgrade(exchange: UpgradeExchange): void
+  /** Something threw where nothing may; the process goes on. */
+  fault(error: unknown): void
+}
