@@ -57,32 +57,12 @@ export class ServerProcess {
       detached: ownGroup,
     })
     const log: string[] = []
-    const listening = Promise.withResolvers<string>()
-    for (const stream of [child.stdout, child.stderr]) {
-      createInterface({ input: stream }).on('line', (line) => {
-        log.push(line)
-        if (log.length > keptLogLines) log.shift()
-        const url = listeningUrl(line)
-        if (url !== null) listening.resolve(url)
-      })
-    }
-    const stopWaiting = new AbortController()
-    const give = (reason: string) => () => {
-      listening.reject(new Error(`the server ${reason}\n${log.join('\n')}`))
-    }
-    child.once('error', (error) => listening.reject(error))
-    child.once('exit', give('exited before it listened'))
-    signal?.addEventListener('abort', give('was not awaited'), { signal: stopWaiting.signal })
-    const timer = setTimeout(give(`did not listen within ${startTimeoutMs} ms`), startTimeoutMs)
     try {
-      const url = await listening.promise
+      const url = await listeningUrl(child, log, signal)
       return new ServerProcess(child, log, ownGroup, url, performance.now() - begin)
     } catch (error) {
       kill(child, ownGroup, 'SIGKILL')
       throw error
-    } finally {
-      clearTimeout(timer)
-      stopWaiting.abort()
     }
   }
 
@@ -150,10 +130,37 @@ function serverEnvironment(options: ServerOptions): NodeJS.ProcessEnv {
   }
 }
 
-function listeningUrl(line: string): string | null {
-  if (!line.includes('"msg":"listening"')) return null
-  const { url } = JSON.parse(line) as { url: string }
-  return url
+/** Reads the child's output, keeping its last lines in `log`, up to the line that bears its URL. */
+function listeningUrl(child: ChildProcess, log: string[], signal?: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const fail = (reason: string) => reject(new Error(`the server ${reason}\n${log.join('\n')}`))
+    const timer = setTimeout(
+      () => fail(`did not listen within ${startTimeoutMs} ms`),
+      startTimeoutMs,
+    )
+    const abort = () => reject(signal?.reason)
+    const settle = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+    }
+    signal?.addEventListener('abort', abort)
+    child.once('error', reject)
+    child.once('exit', () => {
+      settle()
+      fail('exited before it listened')
+    })
+    for (const stream of [child.stdout, child.stderr]) {
+      if (!stream) continue
+      // Read to the end of the process: a full pipe would stop it.
+      createInterface({ input: stream }).on('line', (line) => {
+        log.push(line)
+        if (log.length > keptLogLines) log.shift()
+        if (!line.includes('"msg":"listening"')) return
+        settle()
+        resolve((JSON.parse(line) as { url: string }).url)
+      })
+    }
+  })
 }
 
 function anonBytes(pid: number | undefined): number {

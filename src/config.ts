@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { ConfigError, readFlags, suggestion } from './cli/flags.ts'
 import { limits } from './limits.ts'
 import type { StoreOptions } from './store/interfaces.ts'
@@ -242,7 +242,7 @@ export function loadConfig(
 /** How the server and the keys command open the same store. */
 export function storeOptions(config: Config): StoreOptions {
   return {
-    path: config.dataDir,
+    path: join(config.dataDir, 'store'),
     durability: config.durability,
     maxBytes: config.storeBytesMax,
   }

@@ -25,6 +25,8 @@ export const limits = {
 
   // Uploads and batches.
   uploadRecordsMax: 10_000,
+  /** Values of one body, containers included: a worker's heap holds about 60 bytes for each. */
+  uploadValuesMax: 2_097_152,
   batchSizeDefault: 1_000,
   batchSizeMax: 10_000,
   batchDelayMsDefault: 5_000,
@@ -59,6 +61,9 @@ export const limits = {
   metadataBytesMax: 16 * KiB,
   schemaFieldsMax: 1_024,
   schemaPatternCharsMax: 512,
+  /** A pattern that backtracks takes at most input ** repeats / repeats! steps: 3 million here. */
+  schemaPatternRepeatsMax: 3,
+  schemaPatternInputCharsMax: 256,
   schemaEnumValuesMax: 1_024,
   endTimeoutMsDefault: 30_000,
   endTimeoutMsMax: 600_000,
@@ -92,6 +97,10 @@ export const limits = {
   /** One transaction's bytes: LMDB holds them as dirty pages until the commit. */
   commitBytesMax: 24 * MiB,
   commitUnitsMax: 4_096,
+  /** Units that wait for their transaction. */
+  commitQueueUnitsMax: 65_536,
+  /** Rows of an atom table that a scan holds at a time. */
+  atomScanRows: 128,
   schemaCacheMax: 256,
   sessionCacheMax: 10_000,
 
@@ -103,6 +112,8 @@ export const limits = {
   /** Block bytes that one read hands to a worker, and that one request may scan. */
   readTaskBytesMax: 8 * MiB,
   readScanBytesMax: 64 * MiB,
+  /** Rows times columns of one CSV text: sparse columns make empty cells. */
+  csvCellsMax: 4_194_304,
 
   // Events.
   /** What one SSE or WebSocket write carries at most; a slow reader holds no more than this. */
@@ -119,6 +130,8 @@ export const limits = {
   webSocketIdleTimeoutS: 120,
   /** Unanswered uploads of one connection; past it the socket is not read. */
   webSocketPendingUploadsMax: 1_024,
+  messageIdCharsMax: 256,
+  idempotencyKeyCharsMax: 256,
   /** Bytes held back for a reader of a WebSocket; past it the connection is cut. */
   webSocketBufferBytesMax: 1 * MiB,
 

@@ -168,7 +168,7 @@ async function withStore<T>(config: Config, work: (store: Store) => T | Promise<
 
 /** Reading keys must not create a store where a path is misspelt. */
 function requireStore(config: Config): void {
-  if (!existsSync(config.dataDir)) {
+  if (!existsSync(storeOptions(config).path)) {
     throw new ConfigError(`--data-dir: no store in ${config.dataDir}`)
   }
 }

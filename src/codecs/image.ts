@@ -1,4 +1,4 @@
-import sharp from 'sharp'
+import sharp, { type OutputInfo } from 'sharp'
 import { limits } from '../limits.ts'
 import type { JpegStructure } from './jpeg.ts'
 import { MediaFault } from './media-fault.ts'
@@ -27,7 +27,7 @@ export async function verifyPixels(bytes: Uint8Array, structure: JpegStructure):
   }
 }
 
-async function decode(bytes: Uint8Array): Promise<sharp.OutputInfo> {
+async function decode(bytes: Uint8Array): Promise<OutputInfo> {
   try {
     const { info } = await sharp(bytes, {
       failOn: 'warning',

@@ -29,28 +29,28 @@ const RST0 = 0xd0
 const RST7 = 0xd7
 
 const encodings: Readonly<Record<number, JpegStructure['encoding']>> = {
-  0xc0: 'baseline',
-  0xc1: 'extended',
-  0xc2: 'progressive',
+  192: 'baseline',
+  193: 'extended',
+  194: 'progressive',
 }
 
 /** Markers of table B.1 that make a stream one of the kinds that we refuse. */
 const refusedMarkers: Readonly<Record<number, string>> = {
-  0xc3: 'lossless JPEG',
-  0xc5: 'hierarchical JPEG (differential sequential)',
-  0xc6: 'hierarchical JPEG (differential progressive)',
-  0xc7: 'hierarchical lossless JPEG',
-  0xc9: 'arithmetic-coded JPEG',
-  0xca: 'arithmetic-coded progressive JPEG',
-  0xcb: 'arithmetic-coded lossless JPEG',
-  0xcc: 'arithmetic-coded JPEG',
-  0xcd: 'arithmetic-coded hierarchical JPEG',
-  0xce: 'arithmetic-coded hierarchical JPEG',
-  0xcf: 'arithmetic-coded hierarchical lossless JPEG',
-  0xdc: 'JPEG with its number of lines defined after the first scan (DNL)',
-  0xde: 'hierarchical JPEG',
-  0xdf: 'hierarchical JPEG',
-  0xf7: 'JPEG-LS',
+  195: 'lossless JPEG',
+  197: 'hierarchical JPEG (differential sequential)',
+  198: 'hierarchical JPEG (differential progressive)',
+  199: 'hierarchical lossless JPEG',
+  201: 'arithmetic-coded JPEG',
+  202: 'arithmetic-coded progressive JPEG',
+  203: 'arithmetic-coded lossless JPEG',
+  204: 'arithmetic-coded JPEG',
+  205: 'arithmetic-coded hierarchical JPEG',
+  206: 'arithmetic-coded hierarchical JPEG',
+  207: 'arithmetic-coded hierarchical lossless JPEG',
+  220: 'JPEG with its number of lines defined after the first scan (DNL)',
+  222: 'hierarchical JPEG',
+  223: 'hierarchical JPEG',
+  247: 'JPEG-LS',
 }
 
 interface Frame {
@@ -256,7 +256,8 @@ class MarkerWalk {
     const spectralStart = this.#byte(end - 3)
     const spectralEnd = this.#byte(end - 2)
     const refinement = this.#byte(end - 1) >> 4 > 0
-    const banded = spectralStart === 0 ? spectralEnd !== 0 : count > 1 || spectralEnd < spectralStart
+    const banded =
+      spectralStart === 0 ? spectralEnd !== 0 : count > 1 || spectralEnd < spectralStart
     if (progressive && (banded || spectralEnd > 63)) {
       this.#fail('malformed', 'The JPEG has a progressive scan with an impossible spectral band')
     }

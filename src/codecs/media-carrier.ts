@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
+import type { BodyFormat } from '../contracts/tasks.ts'
 import { base64ByteLength, decodeBase64 } from './base64.ts'
-import type { MediaBody } from './media.ts'
 import type { MediaKind } from './media-kinds.ts'
 import { RecordFault } from './media-record.ts'
+
+/** An opened upload body that holds frames or buffers. */
+export interface MediaBody {
+  readonly format: BodyFormat
+  /** The body without its content encoding; msgpack's binary values are views into it. */
+  readonly bytes: Uint8Array
+  /** The upload's own buffer, which may be transferred; `bytes` lie in it unless they were inflated. */
+  readonly body: ArrayBuffer
+}
 
 /** Where the bytes of an upload's records lie: one buffer, which goes back to the main thread. */
 export interface Carrier {
@@ -16,7 +25,7 @@ export function openCarrier(
   records: readonly unknown[],
   body: MediaBody,
 ): Carrier {
-  return body.format === 'json' ? base64Carrier(kind, records) : binaryCarrier(kind, body.bytes)
+  return body.format === 'json' ? base64Carrier(kind, records) : binaryCarrier(kind, body)
 }
 
 /** JSON: all base64 texts are decoded one behind the other into a buffer of their common size. */
@@ -50,15 +59,15 @@ function base64Carrier(kind: MediaKind, records: readonly unknown[]): Carrier {
 }
 
 /**
- * msgpack: the bytes already lie in the body, whose buffer goes back as it came. A body that lies in a
- * larger buffer, as small ones do that zlib inflated into Node's pool, is copied: that pool is not ours
- * to give away.
+ * msgpack: the bytes already lie in the body, whose buffer goes back as it came. What was inflated may lie
+ * in a larger buffer, even in the pool that Node shares among its small buffers: that is not ours to give
+ * away, so it is copied.
  */
-function binaryCarrier(kind: MediaKind, bytes: Uint8Array): Carrier {
+function binaryCarrier(kind: MediaKind, { bytes, body }: MediaBody): Carrier {
   const shared = bytes.buffer
-  const own = shared instanceof ArrayBuffer && bytes.byteOffset === 0
-  const buffer = own ? shared : new Uint8Array(bytes).buffer
-  const origin = own ? 0 : bytes.byteOffset
+  const own = shared === body || shared.byteLength === bytes.byteLength
+  const buffer = own && shared instanceof ArrayBuffer ? shared : new Uint8Array(bytes).buffer
+  const origin = buffer === shared ? 0 : bytes.byteOffset
   return {
     buffer,
     place(value) {

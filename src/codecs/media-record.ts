@@ -45,8 +45,9 @@ function byteCount(bytes: Uint8Array): string {
   return `${bytes.byteLength} bytes`
 }
 
+/** Half of a surrogate pair is not left at the end. */
 function cut(text: string, charsMax: number): string {
-  return text.length <= charsMax ? text : text.slice(0, charsMax).toWellFormed()
+  return text.length <= charsMax ? text : text.slice(0, charsMax).replace(/[\ud800-\udbff]$/, '')
 }
 
 /** Whole characters only: `encodeInto` stops before one that does not fit. */

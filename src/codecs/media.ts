@@ -1,25 +1,17 @@
 import { hash } from 'node:crypto'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type {
-  BodyFormat,
   DecodedContent,
   DecodeSettings,
   MediaItem,
   RejectedRecord,
 } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
-import { type Carrier, openCarrier } from './media-carrier.ts'
+import { type Carrier, type MediaBody, openCarrier } from './media-carrier.ts'
 import { MediaFault } from './media-fault.ts'
 import { bufferKind, frameKind, type MediaKind } from './media-kinds.ts'
 import { RecordFault, recordText, shownValue } from './media-record.ts'
 import { formatTimestamp, parseTimestamp } from './telemetry/timestamp.ts'
-
-/** An opened upload body that holds frames or buffers. */
-export interface MediaBody {
-  readonly format: BodyFormat
-  /** The body without its content encoding; msgpack's binary values are views into it. */
-  readonly bytes: Uint8Array
-}
 
 export interface DecodedMedia {
   readonly received: number
@@ -154,12 +146,12 @@ function checkMembers(
       throw unparsable(member, value, 'integer')
     }
   }
-  if (members['format'] !== kind.format) {
+  if (members.format !== kind.format) {
     const message = `format must be '${kind.format}'`
-    throw new RecordFault('format', members['format'], `'${kind.format}'`, message)
+    throw new RecordFault('format', members.format, `'${kind.format}'`, message)
   }
-  const timestamp = parseTimestamp(members['timestamp'])
-  if (timestamp === null) throw unparsable('timestamp', members['timestamp'], 'datetime')
+  const timestamp = parseTimestamp(members.timestamp)
+  if (timestamp === null) throw unparsable('timestamp', members.timestamp, 'datetime')
   return { members, timestamp: formatTimestamp(timestamp) }
 }
 

@@ -81,10 +81,13 @@ export function readWav(bytes: Uint8Array): WavStructure {
 
 function checkContainer(file: Buffer): void {
   if (file.length === 0) fault('empty', 0, 'The WAV file is empty')
-  const container = file.latin1Slice(0, 4)
+  const container = file.toString('latin1', 0, 4)
   const refused = refusedContainers[container]
   if (refused !== undefined) fault('unsupported', 0, `${refused} is not taken`)
-  if (!'RIFF'.startsWith(container) || (file.length >= 12 && file.latin1Slice(8, 12) !== 'WAVE')) {
+  if (
+    !'RIFF'.startsWith(container) ||
+    (file.length >= 12 && file.toString('latin1', 8, 12) !== 'WAVE')
+  ) {
     const name = nameByMagic(file) ?? 'not a WAV file'
     fault('wrong-format', 0, `Expected a WAV file, but this is ${name}`)
   }
@@ -105,9 +108,8 @@ function findChunks(file: Buffer): { readonly format: Chunk; readonly data: Chun
   let data: Chunk | null = null
   let at = 12
   while (at < file.length) {
-    // A single byte here is the pad of an odd last chunk, counted by the RIFF size or not.
     if (file.length - at < 8) fault('malformed', at, 'The WAV file ends inside a chunk header')
-    const id = file.latin1Slice(at, at + 4)
+    const id = file.toString('latin1', at, at + 4)
     const chunk = { byteOffset: at + 8, byteLength: file.readUInt32LE(at + 4) }
     if (chunk.byteLength > file.length - chunk.byteOffset) {
       fault(
@@ -145,7 +147,7 @@ function readFormat(file: Buffer, { byteOffset, byteLength }: Chunk): Header {
     if (validBits < 1 || validBits > bitDepth) {
       fault('malformed', byteOffset + 18, `The WAV claims ${validBits} valid bits of ${bitDepth}`)
     }
-    if (file.hexSlice(byteOffset + 26, byteOffset + 40) !== subformatTail) {
+    if (file.toString('hex', byteOffset + 26, byteOffset + 40) !== subformatTail) {
       fault('unsupported', byteOffset + 24, 'The WAV subformat is not taken')
     }
     tag = file.readUInt16LE(byteOffset + 24)

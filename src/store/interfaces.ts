@@ -1,6 +1,6 @@
-import type { SchemaDefinition } from '../contracts/schema.ts'
-import type { SessionStatusName } from '../contracts/http.ts'
 import type { StoredEvent } from '../contracts/events.ts'
+import type { SessionStatusName } from '../contracts/http.ts'
+import type { SchemaDefinition } from '../contracts/schema.ts'
 import type { DecodeSettings, RejectedRecord, SessionType } from '../contracts/tasks.ts'
 
 /**
@@ -81,9 +81,7 @@ export interface JournalEntry {
   number: number
   batch: number
   records: number
-  content:
-    | { kind: 'page'; bytes: Uint8Array }
-    | { kind: 'media'; items: JournalMediaItem[] }
+  content: { kind: 'page'; bytes: Uint8Array } | { kind: 'media'; items: JournalMediaItem[] }
 }
 export interface JournalMediaItem {
   hash: Uint8Array
@@ -139,8 +137,12 @@ export interface Transaction {
    * session row (`atomRows`, `atomsCreated`, `chain`). Gives its seq.
    */
   appendAtom(session: SessionRow, atom: Omit<AtomEntry, 'seq'>): number
-  /** Stores bytes under their hash for the session's tenant unless they are there. */
+  /**
+   * Stores bytes under their hash for the session's tenant unless they are there. The engine reads
+   * them on another thread: they must neither change nor be transferred until the commit is settled.
+   */
   putBlob(tenant: number, hash: Uint8Array, bytes: Uint8Array): void
+  /** A page's bytes must stay as they are until the commit is settled, as in `putBlob`. */
   putJournal(entry: JournalEntry): void
   deleteJournal(session: number, batch: number, number: number): void
   appendRejected(session: SessionRow, batch: number, rejected: readonly RejectedRecord[]): void
@@ -151,6 +153,10 @@ export interface Transaction {
     name: string,
     data: Readonly<Record<string, unknown>>,
   ): StoredEvent
+  /**
+   * Registers a schema; once more with the same definition does nothing. Throws Refusal
+   * `SCHEMA_EXISTS` where the name and version stand for another one, also one of the same group.
+   */
   putSchema(tenant: number, definition: SchemaDefinition): void
   putApiKey(key: ApiKeyRow): void
 }
@@ -240,9 +246,11 @@ export interface Store {
   /** 32 random bytes made at creation: the key of tickets. */
   readonly secret: Uint8Array
   /**
-   * Runs `unit` in the next transaction and resolves with its result once that is on disk. A unit that
-   * throws before it has written anything is refused alone. Rejects with Refusal `STORE_FULL` where
-   * there is no room, `SHUTTING_DOWN` after close; then nothing of the unit is stored.
+   * Runs `unit` in the next transaction and resolves with its result once that is on disk. Units
+   * resolve in the order of their commits. A unit that throws is rejected alone with its error.
+   * Rejects with Refusal `STORE_FULL` where there is no room, `SATURATED` where too many units wait,
+   * `SHUTTING_DOWN` after close, else with what the disk said, and then every later commit with the
+   * same. Of a unit that is rejected nothing is stored.
    */
   commit<T>(unit: (transaction: Transaction) => T, options?: CommitOptions): Promise<T>
   /** Called with the events of each transaction after its flush, in order. One listener. */
@@ -255,6 +263,13 @@ export interface Store {
 export interface StoreOptions {
   /** Folder of the database, created where missing. */
   readonly path: string
+  /** `commit` leaves the flush to the kernel: a power cut can then cost the store itself. */
   readonly durability: 'flush' | 'commit'
+  /** Bound of the bytes in use. The file may be larger by pages that were freed and wait for use. */
   readonly maxBytes: number
+  /**
+   * True, the default, for the server: the folder is refused while another server has it. False for
+   * a tool beside a running server: it may put API keys and nothing else.
+   */
+  readonly exclusive?: boolean
 }

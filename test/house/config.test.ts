@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { availableParallelism } from 'node:os'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { test } from 'node:test'
 import {
   type Config,
@@ -185,7 +185,7 @@ test('an API key of 16 and of 256 characters is taken', () => {
 test('the store is opened with the settings of its folder, durability and size', () => {
   const config = loadConfig(['--data-dir', 'x', '--durability', 'commit'], {})
   assert.deepEqual(storeOptions(config), {
-    path: resolve('x'),
+    path: join(resolve('x'), 'store'),
     durability: 'commit',
     maxBytes: limits.storeBytesMaxDefault,
   })

@@ -151,9 +151,15 @@ export class Client {
     return (await this.get(this.session(sessionId, 'status'))).as(SessionStatus)
   }
 
-  async end(sessionId: string, body?: EndSession): Promise<SessionEnded> {
-    const reply = await this.raw('POST', this.session(sessionId, 'end'), { json: body ?? {} })
-    return reply.as(SessionEnded)
+  /** Ends the session and waits for the final answer, which bears the final hash. */
+  async end(
+    sessionId: string,
+    body: EndSession = {},
+  ): Promise<SessionEnded & { readonly finalHash: string }> {
+    const reply = await this.raw('POST', this.session(sessionId, 'end'), { json: body })
+    const { finalHash = '', ...ended } = reply.as(SessionEnded)
+    assert.match(finalHash, /^[0-9a-f]{64}$/)
+    return { ...ended, finalHash }
   }
 
   /** All records, page by page to the end. */

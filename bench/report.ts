@@ -1,0 +1,159 @@
+import type { CodecRow } from './codecs.ts'
+import type { Machine } from './machine.ts'
+import type { ReadBack } from './messages.ts'
+import type { Verdict } from './verdict.ts'
+
+/** One row of the output, and of the JSON file. */
+export interface RowOutcome {
+  readonly id: string
+  readonly table: string
+  readonly label: string
+  /** Of `published`, `required` and `measured`. */
+  readonly unit: string
+  readonly published: number | null
+  readonly required: number | null
+  readonly measured: number | null
+  readonly p50Ms: number | null
+  readonly p99Ms: number | null
+  /** Uploads behind the percentiles. */
+  readonly samples: number | null
+  readonly bytesPerSecond: number | null
+  /** The most anonymous memory that the server held during the row. */
+  readonly serverAnonBytesMax: number | null
+  readonly readBack: ReadBack | null
+  readonly verdict: Verdict
+  readonly note: string
+}
+
+export interface BenchReport {
+  readonly quick: boolean
+  readonly machine: Machine
+  readonly settings: { readonly rateLimit: 'off'; readonly durability: 'flush' }
+  readonly rows: readonly RowOutcome[]
+  readonly codecs: readonly CodecRow[]
+  /** `met` where no row is missed. */
+  readonly verdict: 'met' | 'missed'
+}
+
+const titles: Readonly<Record<string, string>> = {
+  batch: 'Batch processing: one sender on one connection, who waits for each reply',
+  throughput: 'Throughput at saturation',
+  latency: 'Latency at the published rate, from when an upload was due to its reply',
+  information: 'For information',
+  client: 'The load process against a server that does nothing',
+  server: 'Server',
+}
+
+/** A table's rows as aligned text: names to the left, figures to the right. */
+export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [header, ...rows]
+  const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
+  // A column is one of figures where all that stands in it begins with a digit.
+  const figures = header.map((_, column) => rows.every((row) => /^(-$|[\d.])/.test(row[column] ?? '')))
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) => {
+        const width = widths[column] ?? 0
+        return figures[column] ? cell.padStart(width) : cell.padEnd(width)
+      })
+      .join('  ')
+      .trimEnd()
+  const rule = widths.map((width) => '-'.repeat(width)).join('  ')
+  return [line(header), rule, ...rows.map(line)].join('\n')
+}
+
+/** Three significant digits below a hundred, whole numbers with separators above. */
+export function formatFigure(value: number | null): string {
+  if (value === null) return '-'
+  if (value >= 100) return Math.round(value).toLocaleString('en')
+  return String(Number(value.toPrecision(3)))
+}
+
+const rowHeader = [
+  'row',
+  'unit',
+  'published',
+  'required',
+  'measured',
+  'p50 ms',
+  'p99 ms',
+  'uploads',
+  'MB/s',
+  'verdict',
+  'note',
+]
+
+function rowCells(row: RowOutcome): string[] {
+  return [
+    row.label,
+    row.unit,
+    formatFigure(row.published),
+    formatFigure(row.required),
+    formatFigure(row.measured),
+    formatFigure(row.p50Ms),
+    formatFigure(row.p99Ms),
+    formatFigure(row.samples),
+    formatFigure(row.bytesPerSecond === null ? null : row.bytesPerSecond / 1e6),
+    row.verdict,
+    row.note,
+  ]
+}
+
+export function formatMachine(machine: Machine): string {
+  const memory = `${Math.round(machine.memoryBytes / 2 ** 30)} GiB`
+  return [
+    `${machine.cpu}, ${machine.cores} cores, ${memory}, ${machine.kernel}, ${machine.fileSystem}`,
+    `Node ${machine.node}, atomstream ${machine.packages.atomstream} (${machine.commit ?? 'no commit'})`,
+    `${machine.date}`,
+    'The rate limit is off. Every reply is durable: ATOMSTREAM_DURABILITY is flush.',
+    'The load generator runs on the same machine and is part of every figure.',
+  ].join('\n')
+}
+
+/** The whole report as text. */
+export function formatReport(report: BenchReport): string {
+  const parts = [formatMachine(report.machine)]
+  for (const [table, title] of Object.entries(titles)) {
+    const rows = report.rows.filter((row) => row.table === table)
+    if (rows.length === 0) continue
+    parts.push(`${title}\n\n${formatTable(rowHeader, rows.map(rowCells))}`)
+  }
+  if (report.codecs.length > 0) parts.push(formatCodecs(report.codecs))
+  parts.push(formatReadBack(report.rows), formatVerdict(report))
+  return `${parts.join('\n\n')}\n`
+}
+
+function formatCodecs(codecs: readonly CodecRow[]): string {
+  const header = ['codec, on one thread', 'µs p50', 'µs p99', 'runs', 'MB/s', 'items/s']
+  const rows = codecs.map((row) => [
+    row.label,
+    formatFigure(row.p50Us),
+    formatFigure(row.p99Us),
+    formatFigure(row.runs),
+    formatFigure(row.bytesPerSecond / 1e6),
+    formatFigure(row.itemsPerSecond),
+  ])
+  return `Codecs (tinybench)\n\n${formatTable(header, rows)}`
+}
+
+function formatReadBack(rows: readonly RowOutcome[]): string {
+  const checked = rows.flatMap((row) => (row.readBack ? [row.readBack] : []))
+  const sum = (pick: (readBack: ReadBack) => number) =>
+    checked.reduce((total, readBack) => total + pick(readBack), 0).toLocaleString('en')
+  const differing = rows.flatMap((row) =>
+    (row.readBack?.mismatches ?? []).map((text) => `  ${row.id}: ${text}`),
+  )
+  return [
+    `Read back from the store after each row: ${sum((r) => r.recordsCounted)} atoms counted, ` +
+      `${sum((r) => r.recordsCompared)} compared, ${sum((r) => r.blobsCompared)} of them byte for byte; ` +
+      `${differing.length === 0 ? 'all as sent' : 'NOT as sent:'}`,
+    ...differing,
+  ].join('\n')
+}
+
+function formatVerdict(report: BenchReport): string {
+  const missed = report.rows.filter((row) => row.verdict === 'missed')
+  if (missed.length > 0) return `MISSED: ${missed.map((row) => row.id).join(', ')}`
+  if (report.quick) return 'Quick run: counts hold, speed was not judged.'
+  return 'All rows met.'
+}

@@ -1,0 +1,60 @@
+import { invalidBody, Refusal } from '../contracts/errors.ts'
+import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
+import { openUpload } from './body.ts'
+import { decodeBuffers, decodeFrames } from './media.ts'
+import { decodeTelemetry } from './telemetry/decode.ts'
+
+type Opened = ReturnType<typeof openUpload>
+type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
+
+/**
+ * Decodes and validates one upload body or WebSocket message. Whatever is wrong with it comes back as a
+ * `refused` verdict; a rejection means a bug.
+ */
+export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict> {
+  let id: DecodeVerdict['id'] = null
+  try {
+    const opened = openUpload(upload)
+    id = opened.id
+    if (upload.envelope === 'message') {
+      const control = readControl(upload, opened)
+      if (control !== null) return control
+    }
+    const { idempotencyKey } = opened
+    return { kind: 'accepted', id, idempotencyKey, ...(await decodeContent(upload, opened)) }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    const { code, message, detail } = error
+    return { kind: 'refused', id, code, message, fields: detail.fields ?? {} }
+  }
+}
+
+/** A `ping` or `end` message; null where the message bears data of the session's own type. */
+function readControl(
+  { settings }: DecodeUpload,
+  { id, type, document }: Opened,
+): Extract<DecodeVerdict, { kind: 'control' }> | null {
+  if (type === 'ping' || type === 'end') {
+    const { type: _type, id: _id, idempotencyKey: _key, ...options } = document
+    return { kind: 'control', id, type, options }
+  }
+  if (type !== settings.sessionType) {
+    throw invalidBody('type', `'${settings.sessionType}', 'ping' or 'end'`)
+  }
+  return null
+}
+
+async function decodeContent(
+  upload: DecodeUpload,
+  { document, bytes }: Opened,
+): Promise<Pick<Accepted, 'received' | 'rejected' | 'content'>> {
+  const { settings, format, body } = upload
+  switch (settings.sessionType) {
+    case 'telemetry':
+      return decodeTelemetry(document, settings)
+    case 'video':
+      return decodeFrames(document, { format, bytes, body }, settings)
+    case 'audio':
+      return decodeBuffers(document, { format, bytes, body }, settings)
+  }
+}

@@ -1,0 +1,30 @@
+import type { DecodeVerdict, TaskResults, WorkerTask } from '../contracts/tasks.ts'
+import { pageBuffers, readBuffers, verdictBuffers } from '../contracts/transfer.ts'
+import { decodeUpload } from './decode.ts'
+import { mergePages } from './telemetry/page.ts'
+import { readRecords } from './telemetry/read.ts'
+
+/** A task's result and the buffers of it that go to the main thread without a copy. */
+export interface TaskOutcome {
+  readonly result: TaskResults[WorkerTask['kind']]
+  readonly transfer: ArrayBuffer[]
+}
+
+/** Runs one task. Rejects only where the codecs themselves fail; bad input comes back as data. */
+export async function runTask(task: WorkerTask): Promise<TaskOutcome> {
+  switch (task.kind) {
+    case 'decode': {
+      const verdicts: DecodeVerdict[] = []
+      for (const upload of task.uploads) verdicts.push(await decodeUpload(upload))
+      return { result: { verdicts }, transfer: verdictBuffers(verdicts) }
+    }
+    case 'merge': {
+      const page = mergePages(task.pages)
+      return { result: page, transfer: pageBuffers(page) }
+    }
+    case 'read': {
+      const result = readRecords(task)
+      return { result, transfer: readBuffers(result) }
+    }
+  }
+}

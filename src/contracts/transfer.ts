@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict'
+import type { DecodeVerdict, EncodedPage, ReadResult, WorkerTask } from './tasks.ts'
+
+/** The buffers of each message between threads that are moved, never copied. */
+
+/** The buffers of a task: bodies, pages and blocks. */
+export function taskBuffers(task: WorkerTask): ArrayBuffer[] {
+  switch (task.kind) {
+    case 'decode':
+      return task.uploads.map(({ body }) => body)
+    case 'merge':
+      return task.pages.map(ownBuffer)
+    case 'read':
+      return task.blocks.map(({ bytes }) => ownBuffer(bytes))
+  }
+}
+
+/** The buffers of the results of decode tasks: pages, and bodies or what was decoded from them. */
+export function verdictBuffers(verdicts: readonly DecodeVerdict[]): ArrayBuffer[] {
+  const buffers: ArrayBuffer[] = []
+  for (const verdict of verdicts) {
+    if (verdict.kind !== 'accepted') continue
+    const { content } = verdict
+    buffers.push(content.kind === 'media' ? content.buffer : ownBuffer(content.page.bytes))
+  }
+  return buffers
+}
+
+export function pageBuffers(page: EncodedPage): ArrayBuffer[] {
+  return [ownBuffer(page.bytes)]
+}
+
+export function readBuffers(result: ReadResult): ArrayBuffer[] {
+  return [ownBuffer(result.bytes)]
+}
+
+/** The buffer of bytes that have one of their own: to move it would rob nobody else. */
+function ownBuffer(bytes: Uint8Array): ArrayBuffer {
+  const { buffer } = bytes
+  assert(buffer instanceof ArrayBuffer, 'shared memory cannot be moved')
+  assert(bytes.byteLength === buffer.byteLength, 'bytes to be moved fill their buffer')
+  return buffer
+}

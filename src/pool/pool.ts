@@ -1,0 +1,102 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Piscina } from 'piscina'
+// glibc unloads libvips with the first worker that ends unless the main thread has loaded it before.
+import 'sharp'
+import { Refusal } from '../contracts/errors.ts'
+import type { TaskResults, WorkerTask } from '../contracts/tasks.ts'
+import { taskBuffers } from '../contracts/transfer.ts'
+import { limits } from '../limits.ts'
+import { WorkerFailure } from './worker-failure.ts'
+
+/** What the pool needs of a logger; pino's fits. */
+export interface PoolLog {
+  error(details: object, message: string): void
+}
+
+export interface WorkerPoolOptions {
+  /** Threads, started at once and kept. */
+  readonly workers: number
+  readonly log?: PoolLog
+}
+
+/**
+ * The worker threads behind one typed `run`. A thread that dies fails the task it was at and is
+ * replaced.
+ */
+export class WorkerPool {
+  readonly #piscina: Piscina<WorkerTask, TaskResults[WorkerTask['kind']]>
+  readonly #running = new Set<Promise<unknown>>()
+  #closing: Promise<void> | null = null
+
+  constructor({ workers, log }: WorkerPoolOptions) {
+    this.#piscina = new Piscina({
+      filename: fileURLToPath(new URL('../../workers/codec.js', import.meta.url)),
+      minThreads: workers,
+      maxThreads: workers,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      maxQueue: limits.poolQueueTasksMax,
+      stricterFIFO: true,
+      // Atomics would stop a worker's event loop between tasks.
+      atomics: 'disabled',
+      recordTiming: false,
+      resourceLimits: { maxOldGenerationSizeMb: limits.workerHeapMiBMax },
+    })
+    // A thread that fails between tasks is reported here alone; without a listener it ends the process.
+    this.#piscina.on('error', (error: unknown) => {
+      log?.error({ err: error }, 'worker failed between tasks')
+    })
+  }
+
+  /** Tasks that wait for a thread. */
+  get queueSize(): number {
+    return this.#piscina.queueSize
+  }
+
+  /**
+   * Runs a task on a worker. Its buffers are transferred once a thread takes it: detached here, so the
+   * caller hands them over for good. Rejects with Refusal `SATURATED` where the queue is full,
+   * `SHUTTING_DOWN` after close, and WorkerFailure where the worker fails.
+   */
+  async run<K extends WorkerTask['kind']>(
+    task: Extract<WorkerTask, { kind: K }>,
+  ): Promise<TaskResults[K]> {
+    if (this.#closing !== null) throw unavailable('SHUTTING_DOWN')
+    if (this.#piscina.queueSize >= limits.poolQueueTasksMax) throw unavailable('SATURATED')
+    const running = this.#piscina.run(task, { transferList: taskBuffers(task) })
+    this.#running.add(running)
+    try {
+      return (await running) as TaskResults[K]
+    } catch (error) {
+      throw this.#closing === null
+        ? new WorkerFailure(task.kind, error)
+        : unavailable('SHUTTING_DOWN')
+    } finally {
+      this.#running.delete(running)
+    }
+  }
+
+  /**
+   * Refuses new tasks, lets those it has finish for `limits.poolCloseTimeoutMs`, then ends the threads.
+   * Idempotent. Piscina's own close is not used: it ends the threads once the first of several tasks is
+   * done.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    const deadline = new AbortController()
+    const timeout = delay(limits.poolCloseTimeoutMs, undefined, { signal: deadline.signal })
+    await Promise.race([Promise.allSettled(this.#running), timeout])
+    deadline.abort()
+    await timeout.catch(() => undefined)
+    await this.#piscina.destroy()
+  }
+}
+
+/** A refusal that tells the client to come again. */
+export function unavailable(code: 'SATURATED' | 'SHUTTING_DOWN'): Refusal {
+  return new Refusal(code, { fields: { retryAfter: limits.retryAfterS } })
+}

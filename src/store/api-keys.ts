@@ -1,0 +1,61 @@
+import { randomInt } from 'node:crypto'
+import type { Database, Table, Write } from './database.ts'
+import type { ApiKeyRow, ApiKeys, Scope } from './interfaces.ts'
+import { digestKey, numberKey, readNumber, textKey } from './keys.ts'
+import { decodeRow, encodeRow } from './rows.ts'
+
+/** id, tenant, user, scopes, createdAtMs, revokedAtMs. */
+const layoutVersion = 1
+type ApiKeyItems = [string, number, string, Scope[], number, number | null]
+
+const versionKey = textKey('api-keys-version')
+const randomVersionMax = 2 ** 48 - 1
+
+/** Reads renew LMDB's snapshot every turn of the event loop: another process's commit shows in the next. */
+export class ApiKeyRepository implements ApiKeys {
+  readonly #table: Table
+  readonly #meta: Table
+
+  constructor(database: Database) {
+    this.#table = database.table('api-keys')
+    this.#meta = database.table('meta')
+  }
+
+  byDigest(digest: Uint8Array): ApiKeyRow | null {
+    const key = digestKey(digest)
+    const value = this.#table.get(key)
+    return value === null ? null : decodeKey(key, value)
+  }
+
+  list(): ApiKeyRow[] {
+    const range = { from: new Uint8Array(1), to: new Uint8Array(33).fill(255) }
+    return Array.from(this.#table.entries(range), ({ key, value }) => decodeKey(key, value))
+  }
+
+  version(): number {
+    const value = this.#meta.get(versionKey)
+    return value === null ? 0 : readNumber(value, 0)
+  }
+
+  /** The new version is random: two processes that count from the same number would arrive at one. */
+  writes(row: ApiKeyRow): Write[] {
+    const items: ApiKeyItems = [
+      row.id,
+      row.tenant,
+      row.user,
+      row.scopes,
+      row.createdAtMs,
+      row.revokedAtMs,
+    ]
+    return [
+      { table: this.#table, key: digestKey(row.digest), value: encodeRow(layoutVersion, items) },
+      { table: this.#meta, key: versionKey, value: numberKey(1 + randomInt(randomVersionMax - 1)) },
+    ]
+  }
+}
+
+function decodeKey(digest: Uint8Array, bytes: Uint8Array): ApiKeyRow {
+  const items = decodeRow(layoutVersion, bytes) as ApiKeyItems
+  const [id, tenant, user, scopes, createdAtMs, revokedAtMs] = items
+  return { id, digest: new Uint8Array(digest), tenant, user, scopes, createdAtMs, revokedAtMs }
+}

@@ -1,0 +1,80 @@
+import { hash } from 'node:crypto'
+import { limits } from '../limits.ts'
+import type { Database, Table, Write } from './database.ts'
+import type { AtomEntry, Atoms } from './interfaces.ts'
+import { digestBytes, keyNumber, lastNumber, numberKey } from './keys.ts'
+import { decodeRow, encodeRow, ownBytes, parseObject } from './rows.ts'
+
+/** kind, hash, byteLength, atoms, fromMs, toMs, batch, metadata as JSON text. */
+const layoutVersion = 1
+type AtomItems = [AtomEntry['kind'], Uint8Array, number, number, number, number, number, string]
+
+export class AtomRepository implements Atoms {
+  readonly #table: Table
+
+  constructor(database: Database) {
+    this.#table = database.table('atoms')
+  }
+
+  list(session: number, from: number, limit: number): AtomEntry[] {
+    if (limit <= 0) return []
+    const range = { from: numberKey(session, from), to: numberKey(session, lastNumber), limit }
+    return Array.from(this.#table.entries(range), ({ key, value }) =>
+      decodeAtom(keyNumber(key, 1), value),
+    )
+  }
+
+  /** Goes by short pages, so that a reader that pauses or never comes back holds no cursor open. */
+  *scan(session: number, from: number): Iterable<AtomEntry> {
+    let next = from
+    for (;;) {
+      const page = this.list(session, next, limits.atomScanRows)
+      yield* page
+      const last = page.at(-1)
+      if (last === undefined || page.length < limits.atomScanRows) return
+      next = last.seq + 1
+    }
+  }
+
+  write(session: number, seq: number, atom: Omit<AtomEntry, 'seq'>): Write {
+    const items: AtomItems = [
+      atom.kind,
+      atom.hash,
+      atom.byteLength,
+      atom.atoms,
+      atom.fromMs,
+      atom.toMs,
+      atom.batch,
+      JSON.stringify(atom.metadata),
+    ]
+    return {
+      table: this.#table,
+      key: numberKey(session, seq),
+      value: encodeRow(layoutVersion, items),
+    }
+  }
+}
+
+/** One step of a session's hash chain: SHA-256 of the chain so far and the next digest, both raw. */
+export function extendChain(chain: Uint8Array, digest: Uint8Array): Uint8Array {
+  const link = new Uint8Array(2 * digestBytes)
+  link.set(chain)
+  link.set(digest, digestBytes)
+  return hash('sha256', link, 'buffer')
+}
+
+function decodeAtom(seq: number, bytes: Uint8Array): AtomEntry {
+  const items = decodeRow(layoutVersion, bytes) as AtomItems
+  const [kind, digest, byteLength, atoms, fromMs, toMs, batch, metadata] = items
+  return {
+    seq,
+    kind,
+    hash: ownBytes(digest),
+    byteLength,
+    atoms,
+    fromMs,
+    toMs,
+    batch,
+    metadata: parseObject(metadata),
+  }
+}

@@ -1,0 +1,108 @@
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const fileName = 'owner.lock'
+
+/**
+ * Keeps a second server out of a data folder. Node has no flock, so the owner leaves a file with its
+ * process id and, because ids come again, the moment its process was started and the boot it was
+ * started in. A file whose process is gone (kill -9, power cut) is taken over. Trusts that all
+ * servers of one folder see the same process table: two containers that share a folder do not.
+ */
+export class FolderLock {
+  readonly #path: string
+  readonly #text: string
+  #released = false
+
+  private constructor(path: string, text: string) {
+    this.#path = path
+    this.#text = text
+  }
+
+  /** Throws an Error for the operator where a live process owns the folder. */
+  static take(folder: string): FolderLock {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const path = join(folder, fileName)
+    const text = `${processName(process.pid) ?? `${process.pid}`}\n`
+    const draft = `${path}.${process.pid}`
+    writeFileSync(draft, text, { mode: 0o600 })
+    try {
+      // A link is made whole or not at all, and fails where the name is taken.
+      if (!tryLink(draft, path)) {
+        refuseWhileOwned(folder, path)
+        if (!tryLink(draft, path)) throw new Error(inUse(folder, 'another process'))
+      }
+    } finally {
+      rmSync(draft, { force: true })
+    }
+    return new FolderLock(path, text)
+  }
+
+  /** Idempotent. */
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    if (readText(this.#path) === this.#text) rmSync(this.#path, { force: true })
+  }
+}
+
+/** Moves away the file of a process that is gone; throws where it lives. */
+function refuseWhileOwned(folder: string, path: string): void {
+  const owner = readText(path)
+  if (owner === null) return
+  if (isAlive(owner)) throw new Error(inUse(folder, `process ${owner.split(' ')[0]}`))
+  const stale = `${path}.stale.${process.pid}`
+  renameSync(path, stale)
+  // Two that found the same dead owner: the slower one may have moved the faster one's new file.
+  const moved = readText(stale)
+  if (moved !== owner) tryLink(stale, path)
+  rmSync(stale, { force: true })
+}
+
+function isAlive(owner: string): boolean {
+  const pid = Number.parseInt(owner, 10)
+  return Number.isInteger(pid) && pid > 0 && processName(pid) === owner.trim()
+}
+
+/** `pid start boot`, the same for as long as the process lives; null where there is no such process. */
+function processName(pid: number): string | null {
+  const stat = readText(`/proc/${pid}/stat`)
+  const boot = readText('/proc/sys/kernel/random/boot_id')
+  if (boot === null) return signalName(pid)
+  // The command in parentheses may hold anything; behind it the start time is the 20th field.
+  const start = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  return start === undefined ? null : `${pid} ${start} ${boot.trim()}`
+}
+
+/** Without a /proc the id alone has to do. */
+function signalName(pid: number): string | null {
+  try {
+    process.kill(pid, 0)
+    return `${pid}`
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM' ? `${pid}` : null
+  }
+}
+
+function inUse(folder: string, owner: string): string {
+  return `The data folder ${folder} is in use by ${owner}: stop that server or choose another folder`
+}
+
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(from, to)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+
+/**
+ * The one place that knows how keys are laid out. Every number is 8 bytes big-endian, so that LMDB's
+ * byte order is numeric order and a range of a session or tenant is one run of neighbouring keys.
+ *
+ *   meta              name as text
+ *   sessions          session                      what is set once
+ *   session-states    session                      what uploads change
+ *   session-ids       id as text                   the session's number
+ *   tenant-sessions   tenant, session              type and status, for filtered lists
+ *   open-sessions     session                      sessions that have not ended
+ *   atoms             session, seq
+ *   blobs             tenant, 32 bytes of SHA-256
+ *   journal           session, batch, number       kind and record count
+ *   journal-contents  session, batch, number       page bytes or media items
+ *   events            tenant, number
+ *   session-events    session, number              empty: the event stands under its tenant
+ *   tenant-events     tenant                       the number of the last event
+ *   rejected          session, seq
+ *   schemas           tenant, name, 0, version
+ *   api-keys          32 bytes of SHA-256
+ */
+
+export const numberBytes = 8
+export const digestBytes = 32
+/** LMDB's bound with 4 KiB pages. */
+const keyBytesMax = 1_978
+
+/** The largest number that a key holds; ranges end at it. */
+export const lastNumber = Number.MAX_SAFE_INTEGER
+
+/** The numbers in sequence: one for `sessions`, three for `journal`. */
+export function numberKey(...numbers: readonly number[]): Uint8Array {
+  const key = Buffer.allocUnsafe(numbers.length * numberBytes)
+  for (let index = 0; index < numbers.length; index += 1) {
+    writeNumber(key, numbers[index] as number, index * numberBytes)
+  }
+  return key
+}
+
+/** The number at `position` of a key made by `numberKey`, counted in numbers. */
+export function keyNumber(key: Uint8Array, position: number): number {
+  return readNumber(key, position * numberBytes)
+}
+
+export function blobKey(tenant: number, hash: Uint8Array): Uint8Array {
+  assert(hash.byteLength === digestBytes, 'a blob is named by a SHA-256')
+  const key = Buffer.allocUnsafe(numberBytes + digestBytes)
+  writeNumber(key, tenant, 0)
+  key.set(hash, numberBytes)
+  return key
+}
+
+export function digestKey(digest: Uint8Array): Uint8Array {
+  assert(digest.byteLength === digestBytes, 'an API key is named by a SHA-256')
+  return digest
+}
+
+export function textKey(text: string): Uint8Array {
+  const key = Buffer.from(text)
+  assertKey(key)
+  return key
+}
+
+/** Names and versions hold no zero byte, so the two cannot run into each other. */
+export function schemaKey(tenant: number, name: string, version: string): Uint8Array {
+  const key = Buffer.concat([numberKey(tenant), Buffer.from(`${name}\0${version}`)])
+  assertKey(key)
+  return key
+}
+
+export function writeNumber(target: Uint8Array, number: number, offset: number): void {
+  assert(Number.isSafeInteger(number) && number >= 0, 'keys hold counts')
+  const view = new DataView(target.buffer, target.byteOffset, target.byteLength)
+  view.setUint32(offset, Math.floor(number / 2 ** 32))
+  view.setUint32(offset + 4, number % 2 ** 32)
+}
+
+export function readNumber(source: Uint8Array, offset: number): number {
+  const view = new DataView(source.buffer, source.byteOffset, source.byteLength)
+  return view.getUint32(offset) * 2 ** 32 + view.getUint32(offset + 4)
+}
+
+/** Whether a text from outside can be a key at all. */
+export function fitsKey(text: string): boolean {
+  return text.length > 0 && Buffer.byteLength(text) <= keyBytesMax
+}
+
+/** A key that LMDB refuses would leave a transaction cut in the middle, so it never gets there. */
+function assertKey(key: Uint8Array): void {
+  assert(key.byteLength > 0 && key.byteLength <= keyBytesMax, 'the key is empty or too long')
+}

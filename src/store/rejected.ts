@@ -1,0 +1,36 @@
+import type { RejectedRecord } from '../contracts/tasks.ts'
+import type { Database, Table, Write } from './database.ts'
+import type { Rejected, RejectedEntry } from './interfaces.ts'
+import { keyNumber, lastNumber, numberKey } from './keys.ts'
+import { decodeRow, encodeRow } from './rows.ts'
+
+/** batch, atMs, then the record as it was refused, as JSON text. */
+const layoutVersion = 1
+type RejectedItems = [number, number, string]
+
+export class RejectedRepository implements Rejected {
+  readonly #table: Table
+
+  constructor(database: Database) {
+    this.#table = database.table('rejected')
+  }
+
+  list(session: number, from: number, limit: number): RejectedEntry[] {
+    if (limit <= 0) return []
+    const range = { from: numberKey(session, from), to: numberKey(session, lastNumber), limit }
+    return Array.from(this.#table.entries(range), ({ key, value }) => {
+      const [batch, atMs, text] = decodeRow(layoutVersion, value) as RejectedItems
+      const record = JSON.parse(text) as RejectedRecord
+      return { ...record, seq: keyNumber(key, 1), batch, atMs }
+    })
+  }
+
+  write(session: number, seq: number, batch: number, atMs: number, record: RejectedRecord): Write {
+    const items: RejectedItems = [batch, atMs, JSON.stringify(record)]
+    return {
+      table: this.#table,
+      key: numberKey(session, seq),
+      value: encodeRow(layoutVersion, items),
+    }
+  }
+}

@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { UploadReply } from '../../src/contracts/http.ts'
+import { conforming } from '../support/client.ts'
+import { clipFrames } from '../support/data.ts'
+import { startServer } from '../support/server.ts'
+import { eventNumber, openEvents } from '../support/sse.ts'
+import { within } from '../support/waiting.ts'
+import { openSocket, refusedUpgrade, type SocketMessage } from '../support/websocket.ts'
+
+function records(count: number, first = 0): unknown[] {
+  return Array.from({ length: count }, (_, index) => ({
+    timestamp: new Date(Date.UTC(2025, 0, 20) + first + index).toISOString(),
+    values: { n: first + index },
+  }))
+}
+
+test('a sender over a WebSocket gets acks, events and an end', async (t) => {
+  const { client } = await startServer(t)
+  const session = await client.start({ sessionType: 'telemetry', batchSize: 10 })
+  const socket = await openSocket(session.websocketUrl, client.headers)
+
+  await t.test('each message gets the upload reply as its ack', async () => {
+    const first = await socket.upload({
+      type: 'telemetry',
+      id: 'one',
+      records: records(4),
+    } as Named)
+    const second = await socket.upload({
+      type: 'telemetry',
+      id: 2,
+      records: records(6, 4),
+    } as Named)
+    assert.equal(first.type, 'ack')
+    conforming(UploadReply, first)
+    assert.equal(first.recordsQueued, 4)
+    assert.equal(second.recordsProcessed, 6)
+    assert.equal(second.batchId, first.batchId)
+  })
+
+  await t.test('a message without an id is acknowledged too', async () => {
+    const seen = socket.messages.items.length
+    socket.send({ type: 'telemetry', records: records(1, 10) })
+    const ack = await socket.messages.waitFor(({ type }) => type === 'ack', 'the ack', {
+      from: seen,
+    })
+    assert.equal(ack.recordsReceived, 1)
+  })
+
+  await t.test('what is wrong is rejected with the body of the error', async () => {
+    const wrong = { type: 'telemetry', id: 'bad', records: [{ timestamp: 'now', values: {} }] }
+    const rejected = await socket.upload(wrong as Named)
+    assert.equal(rejected.type, 'rejected')
+    assert.equal(rejected.code, 'INVALID_RECORDS')
+    assert.equal(rejected.error, 'Invalid data format')
+    assert.ok(Array.isArray(rejected.invalidRecords))
+    const unknown = await socket.upload({ type: 'tele', id: 'unknown' } as Named)
+    assert.equal(unknown.type, 'rejected')
+    const foreign = await socket.upload({ type: 'video', id: 'kind', frames: [] } as Named)
+    assert.equal(foreign.type, 'rejected')
+    const seen = socket.messages.items.length
+    socket.socket.send('{"type":')
+    const malformed = await socket.messages.waitFor(
+      ({ type }) => type === 'rejected',
+      'the refusal',
+      { from: seen },
+    )
+    assert.equal(malformed.code, 'MALFORMED_JSON')
+    const again = await socket.upload({
+      type: 'telemetry',
+      id: 'good',
+      records: records(1, 11),
+    } as Named)
+    assert.equal(again.type, 'ack', 'the next good message works')
+  })
+
+  await t.test('ping gets pong', async () => {
+    socket.send({ type: 'ping', id: 'p' })
+    await socket.message('pong')
+  })
+
+  await t.test('end ends the session and closes the socket in order', async () => {
+    socket.send({ type: 'end', id: 'end' })
+    const completed = await socket.message('session-completed')
+    assert.equal(completed.totalAtoms, 12)
+    const { code } = await within(socket.closed, 'the close of the socket')
+    assert.equal(code, 1000)
+    const values = (await client.records(session.sessionId)).map((record) => record.values.n)
+    assert.deepEqual(values, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+  })
+
+  await t.test('its events are those of the SSE stream, named by eventId', async () => {
+    const events = await (await openEvents(session.sseUrl, client.headers)).whole()
+    assert.deepEqual(
+      socket.events.map(({ type, eventId, ...data }) => ({ name: type, id: eventId, data })),
+      events.map(({ name, id, data }) => ({ name, id, data })),
+    )
+  })
+})
+
+type Named = SocketMessage & { readonly id: string | number }
+
+test('uploads that are not waited for are acknowledged in order', async (t) => {
+  const { client } = await startServer(t)
+  const session = await client.start({ sessionType: 'telemetry', batchSize: 50 })
+  const socket = await openSocket(session.websocketUrl, client.headers)
+  for (let id = 0; id < 200; id += 1) {
+    socket.send({ type: 'telemetry', id, records: records(5, id * 5) })
+  }
+  await socket.answer(199)
+  const acks = socket.messages.items.filter(({ type }) => type === 'ack')
+  assert.equal(acks.length, 200)
+  await client.end(session.sessionId)
+  const values = (await client.records(session.sessionId)).map((record) => record.values.n)
+  assert.deepEqual(
+    values,
+    Array.from({ length: 1_000 }, (_, n) => n),
+  )
+})
+
+test('frames go through a WebSocket as msgpack, byte for byte', async (t) => {
+  const frames = await clipFrames(t, 3)
+  const { client } = await startServer(t)
+  const session = await client.start({ sessionType: 'video', batchSize: 3 })
+  const socket = await openSocket(session.websocketUrl, client.headers)
+  const messages = frames.map(({ bytes, width, height }, index) => ({
+    frameNumber: index + 1,
+    timestamp: new Date(Date.UTC(2025, 0, 20) + index * 33).toISOString(),
+    imageData: bytes,
+    format: 'jpeg',
+    width,
+    height,
+  }))
+  socket.sendMsgpack({ type: 'video', id: 'clip', frames: messages })
+  const ack = await socket.answer('clip')
+  assert.equal(ack.type, 'ack', JSON.stringify(ack))
+  assert.equal(ack.recordsProcessed, 3)
+  const atoms = await client.atoms(session.sessionId)
+  for (const [index, { hash }] of atoms.entries()) {
+    assert.deepEqual(new Uint8Array(await client.atomBytes(hash)), frames[index]?.bytes)
+  }
+  await socket.close()
+})
+
+test('a socket resumes after the event it names', async (t) => {
+  const { client } = await startServer(t)
+  const session = await client.start({ sessionType: 'telemetry', batchSize: 1 })
+  const first = await openSocket(session.websocketUrl, client.headers)
+  for (let n = 0; n < 4; n += 1) {
+    await client.upload(session.sessionId, { records: records(1, n) })
+  }
+  await first.messages.waitFor(() => first.events.length >= 4, 'four events')
+  await first.close()
+  const seen = first.events.slice(0, 4)
+  const after = `${session.websocketUrl}?lastEventId=${seen.at(-1)?.eventId}`
+  const second = await openSocket(after, client.headers)
+  await client.end(session.sessionId)
+  await second.message('session-completed')
+  const all = await (await openEvents(session.sseUrl, client.headers)).whole()
+  assert.deepEqual(
+    [...seen, ...second.events].map(({ eventId }) => eventId),
+    all.map(({ id }) => id),
+  )
+  assert.ok(all.every((event) => eventNumber(event) > 0))
+})
+
+test('browsers come in by subprotocol or ticket, strangers do not', async (t) => {
+  const server = await startServer(t)
+  const { client } = server
+  const session = await client.start({ sessionType: 'telemetry', batchSize: 1 })
+
+  const byProtocol = await openSocket(session.websocketUrl, {}, ['bearer', server.key])
+  assert.equal(byProtocol.socket.protocol, 'bearer')
+  const ack = await byProtocol.upload({ type: 'telemetry', id: 1, records: records(1) } as Named)
+  assert.equal(ack.type, 'ack')
+  await byProtocol.close()
+
+  const ticket = await client.ticket(new URL(session.websocketUrl).pathname)
+  const byTicket = await openSocket(`${session.websocketUrl}?ticket=${ticket}`)
+  await byTicket.message('session-started')
+  const refused = await byTicket.upload({ type: 'telemetry', id: 2, records: records(1) } as Named)
+  assert.equal(refused.type, 'rejected', 'a ticket is for reading')
+  assert.equal(refused.code, 'SCOPE_MISSING')
+  await byTicket.close()
+  assert.equal((await client.status(session.sessionId)).statistics.totalRecordsReceived, 1)
+
+  const url = session.websocketUrl
+  const unknown = url.replace(session.sessionId, 'stream-session-unknown')
+  assert.equal(await refusedUpgrade(url), 401)
+  assert.equal(await refusedUpgrade(url, { authorization: 'Bearer wrong-key-wrong-key' }), 401)
+  assert.equal(await refusedUpgrade(url, {}, ['bearer', 'wrong-key-wrong-key']), 401)
+  assert.equal(await refusedUpgrade(`${url}?ticket=wrong`), 401)
+  assert.equal(await refusedUpgrade(unknown, client.headers), 404)
+  const origin = 'https://elsewhere.example'
+  assert.equal(await refusedUpgrade(url, { ...client.headers, origin }), 403)
+})

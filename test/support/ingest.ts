@@ -1,0 +1,110 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { EventHub } from '../../src/events/hub.ts'
+import { RecordReader } from '../../src/ingest/record-reader.ts'
+import { SessionService } from '../../src/ingest/sessions.ts'
+import { UploadService } from '../../src/ingest/uploads.ts'
+import { createLogger } from '../../src/log.ts'
+import { createMetrics } from '../../src/metrics.ts'
+import { Decoder } from '../../src/pool/decoder.ts'
+import { WorkerPool } from '../../src/pool/pool.ts'
+import type { SessionRow } from '../../src/store/interfaces.ts'
+import { openStore } from '../../src/store/store.ts'
+
+export interface TestRecord {
+  timestamp: string
+  values: Record<string, number | string | boolean | null>
+}
+
+/** `count` records a second apart, each with a value of its own. */
+export function testRecords(count: number, first = 0): TestRecord[] {
+  return Array.from({ length: count }, (_, index) => ({
+    timestamp: new Date(Date.UTC(2025, 0, 1) + (first + index) * 1000).toISOString(),
+    values: { temperature: 20 + (first + index) / 1000 },
+  }))
+}
+
+export function jsonBody(value: unknown): {
+  buffer: ArrayBuffer
+  byteLength: number
+  format: 'json'
+  gzip: false
+} {
+  const bytes = new TextEncoder().encode(JSON.stringify(value))
+  return { buffer: bytes.buffer, byteLength: bytes.byteLength, format: 'json', gzip: false }
+}
+
+/** The ingest path without its front door: a real store in a temporary folder and real workers. */
+export async function openIngest(
+  t: TestContext,
+  options: { path?: string; maxBytes?: number; keepOpen?: boolean } = {},
+) {
+  const path = options.path ?? (await mkdtemp(join(tmpdir(), 'atomstream-ingest-')))
+  const log = createLogger('silent')
+  const metrics = createMetrics()
+  const store = openStore({
+    path,
+    durability: 'flush',
+    maxBytes: options.maxBytes ?? 1 << 30,
+    exclusive: true,
+  })
+  const pool = new WorkerPool({ workers: 2 })
+  const decoder = new Decoder(pool, 2)
+  const sessions = new SessionService({ store, pool, log })
+  const uploads = new UploadService({ sessions, decoder, store, metrics })
+  const records = new RecordReader({ store, pool })
+  const hub = new EventHub(store)
+  let closed = false
+  const close = async () => {
+    if (closed) return
+    closed = true
+    sessions.close()
+    hub.close()
+    await decoder.close()
+    await pool.close()
+    await store.close()
+  }
+  t.after(async () => {
+    await close()
+    await rm(path, { recursive: true, force: true })
+  })
+  return {
+    path,
+    store,
+    pool,
+    sessions,
+    uploads,
+    records,
+    hub,
+    close,
+    /** The stored row as it is now. */
+    row: (session: SessionRow): SessionRow => {
+      const row = store.sessions.get(session.number)
+      if (row === null) throw new Error('the session is gone')
+      return row
+    },
+    /** All records of a session, read back page by page. */
+    readAll: async (session: SessionRow, limit = 10_000): Promise<TestRecord[]> => {
+      const all: TestRecord[] = []
+      let cursor: string | null = null
+      do {
+        const page = await records.read(session, {
+          fromMs: null,
+          toMs: null,
+          fields: null,
+          limit,
+          format: 'json',
+          cursor,
+        })
+        const rows: (TestRecord & { address: string })[] = JSON.parse(
+          `[${Buffer.from(page.bytes).toString('utf8')}]`,
+        )
+        all.push(...rows.map(({ timestamp, values }) => ({ timestamp, values })))
+        cursor = page.nextCursor
+      } while (cursor !== null)
+      return all
+    },
+  }
+}
