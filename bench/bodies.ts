@@ -1,4 +1,4 @@
-import { frameBodies, bufferBodies } from './media-bodies.ts'
+import { bufferBodies, frameBodies } from './media-bodies.ts'
 import { telemetryBodies } from './telemetry-bodies.ts'
 
 export type BodyKind = 'telemetry' | 'frames' | 'buffers'

@@ -112,7 +112,7 @@ export function parseReply(bytes: Buffer): { reply: HttpReply; length: number } 
     if (bytes.length > replyHeadBytesMax) throw new Error('the head of a reply does not end')
     return null
   }
-  const head = bytes.latin1Slice(0, headEnd)
+  const head = bytes.toString('latin1', 0, headEnd)
   const status = /^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1]
   const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1]
   if (status === undefined || length === undefined) {
@@ -122,7 +122,7 @@ export function parseReply(bytes: Buffer): { reply: HttpReply; length: number } 
   const total = bodyStart + Number(length)
   if (Number(length) > replyBodyBytesMax) throw new Error(`a reply of ${length} bytes`)
   if (bytes.length < total) return null
-  const body = bytes.utf8Slice(bodyStart, total)
+  const body = bytes.toString('utf8', bodyStart, total)
   return { reply: { status: Number(status), body }, length: total }
 }
 
@@ -134,7 +134,7 @@ export function frameRequest(target: Buffer, headTemplate: string, bodyBytes: nu
   const head = `${headTemplate}content-length: ${bodyBytes}\r\n\r\n`
   const start = headBytesMax - head.length
   assert(start >= 0, 'the head is longer than its room')
-  target.latin1Write(head, start)
+  target.write(head, start, 'latin1')
   return target.subarray(start, headBytesMax + bodyBytes)
 }
 

@@ -14,6 +14,7 @@ export class LoadProcess {
   async ask<K extends LoadRequest['kind']>(
     request: Extract<LoadRequest, { kind: K }>,
   ): Promise<LoadResults[K]> {
+    if (!this.#child.connected) throw new Error('the load process has exited')
     const answered = new AbortController()
     const exited = once(this.#child, 'exit', { signal: answered.signal })
     const message = once(this.#child, 'message', { signal: answered.signal })
@@ -21,7 +22,7 @@ export class LoadProcess {
     try {
       const [reply] = (await Promise.race([
         message,
-        exited.then(() => [{ ok: false, error: 'the load process exited' }]),
+        exited.then(() => [{ ok: false, error: 'the load process has exited' }]),
       ])) as [LoadReply]
       if (!reply.ok) throw new Error(reply.error)
       return reply.result as LoadResults[K]

@@ -49,7 +49,7 @@ function createSender(connection: HttpConnection, target: UploadTarget): Sender 
   const head = uploadHead(target.url, target.apiKey, target.source.contentType)
   let first = 0
   let bodyBytes = 0
-  let request = buffer.subarray(0, 0)
+  let request: Buffer = buffer.subarray(0, 0)
   return {
     prepare: () => {
       first = takeNumbers(target.body)
@@ -191,8 +191,13 @@ process.on('message', async (request: LoadRequest) => {
   try {
     reply = { ok: true, result: await answer(request) }
   } catch (error) {
-    reply = { ok: false, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
+    reply = {
+      ok: false,
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    }
   }
   process.send?.(reply)
 })
 process.on('disconnect', () => process.exit())
+// A Ctrl-C reaches the whole group; the parent decides what becomes of this process.
+process.on('SIGINT', () => undefined)

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, statfsSync } from 'node:fs'
-import { availableParallelism, cpus, release, totalmem, type as systemType } from 'node:os'
+import { availableParallelism, cpus, release, type as systemType, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { projectFolder } from './server-process.ts'
 
@@ -22,12 +22,12 @@ export interface Machine {
 
 /** `f_type` of statfs(2). */
 const fileSystems: Readonly<Record<number, string>> = {
-  0xef53: 'ext4',
-  0x58465342: 'xfs',
-  0x9123683e: 'btrfs',
-  0x2fc12fc1: 'zfs',
-  0x794c7630: 'overlayfs',
-  0x01021994: 'tmpfs, which is memory: flushing costs nothing here',
+  61267: 'ext4',
+  1481003842: 'xfs',
+  2435016766: 'btrfs',
+  801189825: 'zfs',
+  2035054128: 'overlayfs',
+  16914836: 'tmpfs, which is memory: flushing costs nothing here',
 }
 
 export function describeMachine(folder: string): Machine {

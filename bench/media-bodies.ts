@@ -4,11 +4,11 @@ import sharp from 'sharp'
 import type { BodyEncoding, MediaSource } from './bodies.ts'
 import { seededRandom } from './random.ts'
 
-export const frameWidth = 1_920
-export const frameHeight = 1_080
-export const bufferSampleRateHz = 44_100
-export const bufferChannels = 2
-export const bufferBitDepth = 16
+const frameWidth = 1_920
+const frameHeight = 1_080
+const bufferSampleRateHz = 44_100
+const bufferChannels = 2
+const bufferBitDepth = 16
 const bufferSeconds = 0.1
 
 const epochMs = Date.parse('2025-01-20T00:00:00.000Z')
@@ -18,7 +18,7 @@ const originals = 8
 const counterDigits = 12
 /** Shown numbers keep seven digits in JSON and five bytes in msgpack from here to the bound. */
 const shownNumberFirst = 1_000_000
-export const mediaItemsMax = 9_000_000
+const mediaItemsMax = 9_000_000
 
 interface MediaItemKind {
   readonly list: 'frames' | 'buffers'
@@ -44,7 +44,7 @@ async function noiseFrame(seed: number): Promise<Buffer> {
   for (let i = 0; i < pixels.length; i++) pixels[i] = 98 + random() * 60
   const jpeg = await sharp(pixels, { raw: { width, height, channels: 3 } })
     .resize(frameWidth, frameHeight, { kernel: 'cubic' })
-    .jpeg({ quality: 58 })
+    .jpeg({ quality: 54 })
     .toBuffer()
   const comment = Buffer.alloc(4 + counterDigits, '0')
   comment.writeUInt16BE(0xfffe, 0)
@@ -53,7 +53,7 @@ async function noiseFrame(seed: number): Promise<Buffer> {
 }
 
 /** A WAV file of 100 ms of seeded noise; its first samples take the counter. */
-export function noiseBuffer(seed: number): Buffer {
+function noiseBuffer(seed: number): Buffer {
   const frameBytes = (bufferChannels * bufferBitDepth) / 8
   const dataBytes = bufferSampleRateHz * bufferSeconds * frameBytes
   const wav = Buffer.alloc(44 + dataBytes)

@@ -58,7 +58,12 @@ export interface SinkResult {
 }
 
 export type LoadRequest =
-  | { readonly kind: 'run'; readonly baseUrl: string; readonly apiKey: string; readonly run: RunSpec }
+  | {
+      readonly kind: 'run'
+      readonly baseUrl: string
+      readonly apiKey: string
+      readonly run: RunSpec
+    }
   /** Drives a server that reads and does nothing: what the load process alone can do. */
   | {
       readonly kind: 'client'

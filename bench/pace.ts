@@ -68,8 +68,11 @@ async function paced(
       while (next < pace.uploads) {
         const dueAt = begin + next++ * intervalMs
         sender.prepare()
-        const waitMs = dueAt - performance.now()
-        if (waitMs > 0) await sleep(waitMs)
+        // A timer may fire a fraction of a millisecond early.
+        for (let waitMs = dueAt - performance.now(); waitMs > 0; ) {
+          await sleep(Math.ceil(waitMs))
+          waitMs = dueAt - performance.now()
+        }
         await sender.send()
         const doneAt = performance.now()
         samples.push({ latencyMs: doneAt - dueAt, doneAt })

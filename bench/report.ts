@@ -6,7 +6,7 @@ import type { Verdict } from './verdict.ts'
 /** One row of the output, and of the JSON file. */
 export interface RowOutcome {
   readonly id: string
-  readonly table: string
+  readonly table: ReportTable
   readonly label: string
   /** Of `published`, `required` and `measured`. */
   readonly unit: string
@@ -35,21 +35,29 @@ export interface BenchReport {
   readonly verdict: 'met' | 'missed'
 }
 
-const titles: Readonly<Record<string, string>> = {
+const titles = {
   batch: 'Batch processing: one sender on one connection, who waits for each reply',
   throughput: 'Throughput at saturation',
   latency: 'Latency at the published rate, from when an upload was due to its reply',
   information: 'For information',
   client: 'The load process against a server that does nothing',
   server: 'Server',
-}
+} as const
+export type ReportTable = keyof typeof titles
 
 /** A table's rows as aligned text: names to the left, figures to the right. */
-export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+export function formatTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
   const all = [header, ...rows]
-  const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
+  const widths = header.map((_, column) =>
+    Math.max(...all.map((row) => (row[column] ?? '').length)),
+  )
   // A column is one of figures where all that stands in it begins with a digit.
-  const figures = header.map((_, column) => rows.every((row) => /^(-$|[\d.])/.test(row[column] ?? '')))
+  const figures = header.map((_, column) =>
+    rows.every((row) => /^(-$|[\d.])/.test(row[column] ?? '')),
+  )
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, column) => {
@@ -99,7 +107,7 @@ function rowCells(row: RowOutcome): string[] {
   ]
 }
 
-export function formatMachine(machine: Machine): string {
+function formatMachine(machine: Machine): string {
   const memory = `${Math.round(machine.memoryBytes / 2 ** 30)} GiB`
   return [
     `${machine.cpu}, ${machine.cores} cores, ${memory}, ${machine.kernel}, ${machine.fileSystem}`,

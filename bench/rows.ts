@@ -1,8 +1,7 @@
 import type { BodyKind, BodySpec } from './bodies.ts'
 import type { Pace, RunSpec } from './messages.ts'
 
-export const tables = ['batch', 'throughput', 'latency', 'information'] as const
-export type TableName = (typeof tables)[number]
+export type TableName = 'batch' | 'throughput' | 'latency' | 'information'
 
 interface RowBase {
   /** `table/name`, what `--only` is matched against. */
@@ -84,7 +83,11 @@ function saturate(ms: number): Pace {
 
 function paced(perSecond: number, records: number): Pace {
   const uploadsPerSecond = perSecond / records
-  return { kind: 'paced', uploadsPerSecond, uploads: Math.ceil((uploadsPerSecond * pacedMs) / 1_000) }
+  return {
+    kind: 'paced',
+    uploadsPerSecond,
+    uploads: Math.ceil((uploadsPerSecond * pacedMs) / 1_000),
+  }
 }
 
 /** A session whose batches are the uploads, so that each is processed before its reply. */
@@ -210,5 +213,5 @@ export function quickened(row: Row): Row {
   if (row.run.body.kind !== 'frames') return { ...row, run: { ...row.run, connections: 2, pace } }
   // A hundred frames are twenty megabytes, which tests need not move.
   const body = { ...row.run.body, records: 10 }
-  return { ...row, run: runSpec(body, 2, pace) }
+  return { ...row, label: label(body), run: runSpec(body, 2, pace) }
 }

@@ -11,6 +11,8 @@ const serverModule = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const startTimeoutMs = 120_000
 const stopTimeoutMs = 12_000
 const memorySampleMs = 100
+/** A dead server's sockets close before its parent is told. */
+const exitNoticeMs = 200
 const keptLogLines = 30
 
 export interface ServerOptions {
@@ -66,12 +68,22 @@ export class ServerProcess {
     }
   }
 
-  /** Rejects when the server exits, for racing against work that needs it. */
-  async failed(): Promise<never> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      await once(this.#child, 'exit')
+  /** The last lines that the server has written, for the reader of a failure. */
+  get logTail(): string {
+    return this.#log.join('\n')
+  }
+
+  /** Rejects where the server has exited by itself, or does within a moment, with its last lines. */
+  async assertAlive(): Promise<void> {
+    if (!this.#ended) await sleep(exitNoticeMs)
+    const { exitCode, signalCode } = this.#child
+    if (this.#ended) {
+      throw new Error(`the server exited (${exitCode ?? signalCode})\n${this.logTail}`)
     }
-    throw new Error(`the server exited\n${this.#log.join('\n')}`)
+  }
+
+  get #ended(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null
   }
 
   /**
@@ -102,10 +114,11 @@ export class ServerProcess {
   async stop(): Promise<void> {
     clearInterval(this.#memoryTimer)
     const child = this.#child
-    if (child.exitCode !== null || child.signalCode !== null) return
+    if (this.#ended) return
     const exited = once(child, 'exit')
     kill(child, this.#ownGroup, 'SIGTERM')
-    const inTime = await Promise.race([exited.then(() => true), sleep(stopTimeoutMs, false)])
+    const deadline = sleep(stopTimeoutMs, false, { ref: false })
+    const inTime = await Promise.race([exited.then(() => true), deadline])
     if (!inTime) {
       kill(child, this.#ownGroup, 'SIGKILL')
       await exited

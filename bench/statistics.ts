@@ -4,7 +4,6 @@ export interface LatencySummary {
   /** Milliseconds. */
   readonly p50Ms: number
   readonly p99Ms: number
-  readonly maxMs: number
   readonly samples: number
 }
 
@@ -24,7 +23,6 @@ export function summariseLatency(samplesMs: readonly number[]): LatencySummary {
   return {
     p50Ms: percentile(sorted, 0.5),
     p99Ms: percentile(sorted, 0.99),
-    maxMs: percentile(sorted, 1),
     samples: sorted.length,
   }
 }

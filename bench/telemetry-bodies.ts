@@ -3,11 +3,15 @@ import type { BodySource } from './bodies.ts'
 
 export interface TelemetryRecord {
   readonly timestamp: string
-  readonly values: { readonly temperature: number; readonly humidity: number; readonly pressure: number }
+  readonly values: {
+    readonly temperature: number
+    readonly humidity: number
+    readonly pressure: number
+  }
 }
 
 /** Records are numbered through the whole run; each block of so many is patched from one template. */
-export const blockRecords = 10_000
+const blockRecords = 10_000
 /** As many blocks as pressures: past it a record would come twice. */
 export const telemetryRecordsMax = blockRecords * 10_000
 
@@ -110,7 +114,11 @@ export function telemetryBodies(records: number): BodySource {
         const stamp = move + (starts[index] as number) + timestampOffset
         // Ten single stores beat one call of copy for so few bytes.
         for (let i = 0; i < changingBytes; i++) target[stamp + i] = changing[i] as number
-        writePressure(target, move + (pressureOffsets[index] as number), pressureDigits(index, block))
+        writePressure(
+          target,
+          move + (pressureOffsets[index] as number),
+          pressureDigits(index, block),
+        )
       }
       return prefix.length + (sliceEnd - sliceStart - 1) + 2
     },

@@ -11,7 +11,7 @@ export interface Judgement {
 }
 
 /** A server that writes through an engine, with its index, may cost this part of a plain write. */
-export const diskShare = 0.7
+const diskShare = 0.7
 
 /**
  * The published rate times `factor`; or, where a disk was measured, that share of its rate if that is

@@ -24,8 +24,8 @@ const lockTimeoutMs = 600_000
 
 /**
  * Installs and builds what is missing or stale, and does nothing, quickly and quietly, where all is
- * there. `dev` also asks for what only tests, checks and the bench need. Talks on stderr alone, because
- * stdout belongs to the program. Ends the process with status 1 and advice where it cannot.
+ * there. `dev` also asks for what only tests, checks and the bench need. Talks on stderr alone,
+ * because stdout belongs to the program. Ends the process with status 1 and advice where it cannot.
  */
 export async function ensureReady({ dev }) {
   try {
@@ -156,8 +156,8 @@ async function install() {
 }
 
 /**
- * Builds into a folder beside dist and swaps the two: a failed build leaves the last one standing, and
- * nothing of a deleted source stays behind, where its tests would still run.
+ * Builds into a folder beside dist and swaps the two: a failed build leaves the last one standing,
+ * and nothing of a deleted source stays behind, where its tests would still run.
  */
 async function build() {
   process.stderr.write('atomstream: building …\n')
@@ -207,8 +207,8 @@ async function capture(command, args) {
 }
 
 /**
- * One process at a time installs and builds here. The lock is a folder that appears by a rename with
- * its holder's process id already in it, and goes by a rename, so that it is never seen half made.
+ * One process at a time installs and builds here. The lock is a folder that appears by a rename
+ * with its holder's process id already in it, and goes by a rename, so that it is never seen half made.
  */
 async function withLock(work) {
   const lock = join(root, 'dist-lock')

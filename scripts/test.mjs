@@ -28,7 +28,7 @@ process.exit(
   await run(process.execPath, [
     '--enable-source-maps',
     '--test',
-    // Each file starts servers of its own, with their threads; more at once only get in each other's way.
+    // Each file starts servers of its own, with their threads; more at once get in each other's way.
     '--test-concurrency=2',
     '--test-timeout=300000',
     '--test-reporter=spec',

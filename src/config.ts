@@ -192,8 +192,8 @@ export const settingRows: readonly SettingRow[] = Object.values(settings).map(
 )
 
 /**
- * Settings from flags, else from the environment, else their defaults. Throws ConfigError that names
- * the flag or variable, what was given and what was expected; an unknown flag or `ATOMSTREAM_*`
+ * Settings from flags, else from the environment, else their defaults. Throws ConfigError that
+ * names the flag or variable, what was given and what was expected; an unknown flag or `ATOMSTREAM_*`
  * variable is an error too, because a misspelt one would silently leave its default in force.
  */
 export function loadConfig(
@@ -283,7 +283,7 @@ function pattern(expression: RegExp, expected: string): Kind<string> {
 }
 
 function parsePublicUrl(text: string): string | undefined {
-  // The URL parser repairs `http:host` and drops an empty query; an operator should see both refused.
+  // The URL parser repairs `http:host` and drops an empty query; both should be refused.
   if (!/^https?:\/\/[^/?#@\s]+(\/[^?#\s]*)?$/.test(text) || !URL.canParse(text)) return undefined
   return new URL(text).href.replace(/\/+$/, '')
 }

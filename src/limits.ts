@@ -81,7 +81,8 @@ export const limits = {
   taskBytesMax: 8 * MiB,
   /** Uploads waiting for a worker. */
   decodeQueueUploadsMax: 16_384,
-  workerHeapMiBMax: 192,
+  /** The largest body as text, two bytes a character where one is not Latin-1, beside its strings. */
+  workerHeapMiBMax: 448,
   /** Tasks waiting in the pool itself: merges and reads beside a few decode tasks. */
   poolQueueTasksMax: 1_024,
   /** Running tasks may finish within this time when the pool closes. */
@@ -166,6 +167,10 @@ export const limits = {
 assert(limits.uploadRecordsMax <= limits.batchSizeMax, 'an upload must fit into a batch')
 assert(limits.uploadBodyBytesMax <= limits.bodiesInFlightBytesMax, 'one body must fit')
 assert(limits.uploadBodyBytesMax <= limits.inflatedBodyBytesMax, 'inflating never shrinks the cap')
+assert(
+  limits.workerHeapMiBMax * MiB > 3 * limits.inflatedBodyBytesMax,
+  'a worker must survive the largest body',
+)
 assert(limits.pageLimitDefault <= limits.pageLimitMax)
 assert(limits.closeTimeoutMs < limits.exitTimeoutMs, 'close gives up before the process does')
 assert(limits.poolCloseTimeoutMs < limits.closeTimeoutMs, 'the store closes after the pool')

@@ -8,8 +8,8 @@ const secretNames = ['authorization', 'x-api-key', 'sec-websocket-protocol', 'ti
 const secretPaths = secretNames.flatMap((name) => [`["${name}"]`, `*["${name}"]`, `*.*["${name}"]`])
 
 /**
- * One JSON line a fact on standard output (or on `destination`), time in RFC 3339. Lines are written
- * before the call returns, so that the line before an exit is not lost.
+ * One JSON line a fact on standard output (or on `destination`), time in RFC 3339. Lines are
+ * written before the call returns, so that the line before an exit is not lost.
  */
 export function createLogger(
   level: LogLevel,

@@ -4,8 +4,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 const byType = ['type'] as const
 
 /**
- * The program's figures in a registry of their own, so that several servers can live in one process.
- * Label values are route patterns, statuses and session types, never what a client sent.
+ * The program's figures in a registry of their own, so that several servers can live in one
+ * process. Label values are route patterns, statuses and session types, never what a client sent.
  */
 export function createMetrics() {
   const registry = new Registry()

@@ -10,7 +10,7 @@ import type { Logger } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import { Decoder } from './pool/decoder.ts'
 import { WorkerPool } from './pool/pool.ts'
-import { scopes, type Store } from './store/interfaces.ts'
+import { type Store, scopes } from './store/interfaces.ts'
 import { openStore } from './store/store.ts'
 import { createTransport } from './transport/server.ts'
 
@@ -33,11 +33,20 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
   await createFirstKey(store, config)
   const pool = new WorkerPool({ workers: config.workers })
   const decoder = new Decoder(pool, config.workers)
-  const sessions = new SessionService({ store, pool, log })
+  const sessions = new SessionService({ store, pool, log, metrics })
   const uploads = new UploadService({ sessions, decoder, store, metrics })
   const records = new RecordReader({ store, pool })
   const hub = new EventHub(store)
-  const transport = createTransport({ config, log, metrics, store, sessions, uploads, records, hub })
+  const transport = createTransport({
+    config,
+    log,
+    metrics,
+    store,
+    sessions,
+    uploads,
+    records,
+    hub,
+  })
   sessions.recover()
   const { port } = await transport.listen(config.host, config.port)
   const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`
@@ -62,10 +71,7 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
 }
 
 /** Every stop runs, even where one throws. */
-async function runAll(
-  stops: readonly (() => void | Promise<void>)[],
-  log: Logger,
-): Promise<void> {
+async function runAll(stops: readonly (() => void | Promise<void>)[], log: Logger): Promise<void> {
   for (const stop of stops) {
     try {
       await stop()

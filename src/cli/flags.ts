@@ -19,8 +19,8 @@ export interface Arguments {
 }
 
 /**
- * Takes `--name value`, `--name=value` and `--name` apart. A name that is not in `known`, stands twice
- * or lacks its value throws ConfigError. Messages show names only, never a value: it may be a key.
+ * Takes `--name value`, `--name=value` and `--name` apart. A name that is not in `known`, stands
+ * twice or lacks its value throws ConfigError. Messages show names only, never a value: it may be a key.
  */
 export function readFlags(args: readonly string[], known: FlagNames): Arguments {
   const values = new Map<string, string>()

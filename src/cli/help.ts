@@ -15,8 +15,8 @@ Usage:
 Settings, as flags or as environment variables; a flag wins:
 ${settingsHelp()}
 
-A flag takes its value as --port 9000 or --port=9000. Other users of the machine can read flags in the
-process list, so give the API key by its variable.
+A flag takes its value as --port 9000 or --port=9000. Other users of the machine can read flags in
+the process list, so give the API key by its variable.
 
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong arguments or settings.`
 }

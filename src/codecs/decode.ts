@@ -1,6 +1,6 @@
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
-import { openUpload } from './body.ts'
+import { MessageRefusal, openUpload } from './body.ts'
 import { decodeBuffers, decodeFrames } from './media.ts'
 import { decodeTelemetry } from './telemetry/decode.ts'
 
@@ -24,6 +24,7 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
     return { kind: 'accepted', id, idempotencyKey, ...(await decodeContent(upload, opened)) }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
+    if (error instanceof MessageRefusal) id = error.id
     const { code, message, detail } = error
     return { kind: 'refused', id, code, message, fields: detail.fields ?? {} }
   }

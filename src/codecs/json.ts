@@ -74,7 +74,7 @@ export function tooManyValues(): Refusal {
 
 function decodeText(bytes: Uint8Array): string {
   if (isAscii(bytes)) {
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).latin1Slice()
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
   }
   try {
     return decoder.decode(bytes)

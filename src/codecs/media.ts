@@ -1,16 +1,15 @@
 import { hash } from 'node:crypto'
-import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type {
   DecodedContent,
   DecodeSettings,
   MediaItem,
   RejectedRecord,
 } from '../contracts/tasks.ts'
-import { limits } from '../limits.ts'
 import { type Carrier, type MediaBody, openCarrier } from './media-carrier.ts'
 import { MediaFault } from './media-fault.ts'
 import { bufferKind, frameKind, type MediaKind } from './media-kinds.ts'
 import { RecordFault, recordText, shownValue } from './media-record.ts'
+import { requireKept, requireList } from './telemetry/decode.ts'
 import { formatTimestamp, parseTimestamp } from './telemetry/timestamp.ts'
 
 export interface DecodedMedia {
@@ -51,7 +50,7 @@ async function decodeMedia(
   body: MediaBody,
   settings: DecodeSettings,
 ): Promise<DecodedMedia> {
-  const records = recordsOf(kind, document)
+  const records = requireList(document[kind.list], kind.list)
   const carrier = openCarrier(kind, records, body)
   // All digests in one buffer: each of its own, or of Node's pool, would be cloned as a whole buffer.
   const digests = new Uint8Array(records.length * digestBytes)
@@ -66,27 +65,12 @@ async function decodeMedia(
       rejected.push(rejection(kind, recordIndex, record, error))
     }
   }
-  if (items.length === 0 || (rejected.length > 0 && settings.onInvalid === 'reject-batch')) {
-    throw invalidRecords(rejected)
-  }
+  if (rejected.length > 0) requireKept(rejected, records.length, settings)
   return {
     received: records.length,
     rejected,
     content: { kind: 'media', buffer: carrier.buffer, items },
   }
-}
-
-function recordsOf(kind: MediaKind, document: Document): readonly unknown[] {
-  const records = document[kind.list]
-  if (!Array.isArray(records) || records.length === 0) {
-    throw invalidBody(kind.list, `an array of 1 to ${limits.uploadRecordsMax} ${kind.list}`)
-  }
-  if (records.length > limits.uploadRecordsMax) {
-    throw new Refusal('BATCH_SIZE_EXCEEDED', {
-      fields: { maxBatchSize: limits.uploadRecordsMax, receivedBatchSize: records.length },
-    })
-  }
-  return records
 }
 
 /** Checks one frame or buffer, members first, then bytes. Throws RecordFault. */
@@ -150,9 +134,15 @@ function checkMembers(
     const message = `format must be '${kind.format}'`
     throw new RecordFault('format', members.format, `'${kind.format}'`, message)
   }
-  const timestamp = parseTimestamp(members.timestamp)
-  if (timestamp === null) throw unparsable('timestamp', members.timestamp, 'datetime')
-  return { members, timestamp: formatTimestamp(timestamp) }
+  return { members, timestamp: readTimestamp(members.timestamp) }
+}
+
+/** RFC 3339 in UTC. msgpack has a timestamp of its own, which arrives as a Date. */
+function readTimestamp(value: unknown): string {
+  const timestamp = parseTimestamp(value instanceof Date ? value.getTime() : value)
+  if (typeof timestamp !== 'string') return formatTimestamp(timestamp.ms, timestamp.us)
+  const message = `Cannot parse '${shownValue(value)}' as datetime: it ${timestamp}`
+  throw new RecordFault('timestamp', value, 'datetime', message)
 }
 
 function unparsable(field: string, value: unknown, expectedType: string): RecordFault {
@@ -183,17 +173,4 @@ function rejection(
     message: fault.message,
     record: recordText(record, kind.bytes),
   }
-}
-
-function invalidRecords(rejected: readonly RejectedRecord[]): Refusal {
-  const shown = rejected
-    .slice(0, limits.invalidRecordsShownMax)
-    .map(({ recordIndex, field, value, expectedType, message }) => ({
-      recordIndex,
-      field,
-      value,
-      expectedType,
-      message,
-    }))
-  return new Refusal('INVALID_RECORDS', { fields: { invalidRecords: shown } })
 }

@@ -2,7 +2,11 @@ import { type Static, Type } from '@sinclair/typebox'
 
 /** What every event of a session bears. `timestamp` is RFC 3339. */
 const common = { sessionId: Type.String(), timestamp: Type.String({ format: 'date-time' }) }
-const counts = { totalRecords: Type.Integer(), totalAtoms: Type.Integer(), durationMs: Type.Integer() }
+const counts = {
+  totalRecords: Type.Integer(),
+  totalAtoms: Type.Integer(),
+  durationMs: Type.Integer(),
+}
 
 /** Event name to the schema of its data. The same object is SSE data and, with `type`, a WebSocket message. */
 export const sessionEvents = {

@@ -37,7 +37,9 @@ export const RetrySettings = Type.Object(
 export const StartSession = Type.Object(
   {
     sessionType: SessionType,
-    sessionName: Type.Optional(Type.String({ minLength: 1, maxLength: limits.sessionNameCharsMax })),
+    sessionName: Type.Optional(
+      Type.String({ minLength: 1, maxLength: limits.sessionNameCharsMax }),
+    ),
     metadata: Type.Optional(Metadata),
     batchSize: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.batchSizeMax })),
     maxBatchDelayMs: Type.Optional(Type.Integer({ minimum: 0, maximum: limits.batchDelayMsMax })),
@@ -145,12 +147,7 @@ export const SessionEnded = Type.Object({
 export type SessionEnded = Static<typeof SessionEnded>
 
 /** A value of a telemetry record. */
-export const RecordValue = Type.Union([
-  Type.String(),
-  Type.Number(),
-  Type.Boolean(),
-  Type.Null(),
-])
+export const RecordValue = Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()])
 
 export const RecordRow = Type.Object({
   timestamp: Timestamp,

@@ -1,6 +1,7 @@
-import type { MergeTask } from '../contracts/tasks.ts'
+import type { MergeTask, SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
 import type { WorkerPool } from '../pool/pool.ts'
 import type { SessionRow, Store } from '../store/interfaces.ts'
 import { type AdmittedUpload, Batch, type BatchEntry } from './batch.ts'
@@ -20,6 +21,7 @@ export interface BatcherServices {
   readonly store: Store
   readonly pool: WorkerPool
   readonly log: Logger
+  readonly metrics: Metrics
 }
 
 /** Where an upload ended up: among the atoms, or in the journal. */
@@ -40,6 +42,7 @@ export interface Admission {
 export class Batcher {
   readonly #services: BatcherServices
   readonly #session: number
+  readonly #type: SessionType
   readonly #progress: ProgressReporter
   #nextBatch: number
   #open: Batch | null = null
@@ -53,6 +56,7 @@ export class Batcher {
   constructor(services: BatcherServices, session: SessionRow) {
     this.#services = services
     this.#session = session.number
+    this.#type = session.type
     this.#nextBatch = session.nextBatch
     this.#progress = new ProgressReporter(services, session)
   }
@@ -218,7 +222,10 @@ export class Batcher {
     batch.attempts += 1
     try {
       await Promise.all(batch.entries.map((entry) => entry.journaling))
-      if (batch.entries.length > 0) await this.#process(batch)
+      if (batch.entries.length > 0) {
+        await this.#process(batch)
+        this.#services.metrics.atoms.inc({ type: this.#type }, batch.records)
+      }
       batch.settle()
       this.#unsettled.delete(batch)
     } catch (error) {
@@ -282,11 +289,14 @@ export class Batcher {
     )
     batch.resolveFirstAttempt('failed')
     if (this.#stopped) return
-    const timer = setTimeout(() => {
-      this.#retryTimers.delete(timer)
-      this.#waiting.push(batch)
-      this.#startWaiting()
-    }, retryDelayMs(session, batch.attempts))
+    const timer = setTimeout(
+      () => {
+        this.#retryTimers.delete(timer)
+        this.#waiting.push(batch)
+        this.#startWaiting()
+      },
+      retryDelayMs(session, batch.attempts),
+    )
     this.#retryTimers.add(timer)
     try {
       await store.commit((transaction) => {

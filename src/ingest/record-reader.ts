@@ -155,4 +155,3 @@ function parseCursor(cursor: string): Position {
   if (match === null) throw invalidParameter('cursor', 'a nextCursor of an earlier page')
   return { seq: Number(match[1]), index: Number(match[2]) }
 }
-

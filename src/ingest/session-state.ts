@@ -1,5 +1,5 @@
-import type { SessionStatusName } from '../contracts/http.ts'
 import { Refusal } from '../contracts/errors.ts'
+import type { SessionStatusName } from '../contracts/http.ts'
 import type { SessionRow } from '../store/interfaces.ts'
 
 /** Every legal move of a session; any other is 409. */

@@ -51,12 +51,7 @@ export class SessionService {
     return row
   }
 
-  list(
-    tenant: number,
-    filter: SessionFilter,
-    limit: number,
-    before: number | null,
-  ): SessionRow[] {
+  list(tenant: number, filter: SessionFilter, limit: number, before: number | null): SessionRow[] {
     return this.#services.store.sessions.list(tenant, filter, limit, before)
   }
 
@@ -202,7 +197,8 @@ export class SessionService {
     live.refusing = 'completing'
     live.finishing ??= this.#drainAndEnd(row, live).catch((error: unknown) => {
       live.finishing = null
-      live.refusing = this.#services.store.sessions.get(row.number)?.status === 'active' ? null : row.status
+      live.refusing =
+        this.#services.store.sessions.get(row.number)?.status === 'active' ? null : row.status
       throw error
     })
     return live.finishing

@@ -138,8 +138,9 @@ export class UploadService {
     })
     const type = session.type
     this.#metrics.uploads.inc({ type })
-    this.#metrics.records.inc({ type }, verdict.received)
-    this.#metrics.uploadBytes.inc({ type }, wireBytes)
+    this.#metrics.records.inc({ type }, verdict.received - verdict.rejected.length)
+    this.#metrics.rejected.inc({ type }, verdict.rejected.length)
+    this.#metrics.bytes.inc({ type }, wireBytes)
     return admission
   }
 

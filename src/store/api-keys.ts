@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import type { Database, Table, Write } from './database.ts'
 import type { ApiKeyRow, ApiKeys, Scope } from './interfaces.ts'
-import { digestKey, numberKey, readNumber, textKey } from './keys.ts'
+import { digestBytes, digestKey, numberKey, readNumber, textKey } from './keys.ts'
 import { decodeRow, encodeRow } from './rows.ts'
 
 /** id, tenant, user, scopes, createdAtMs, revokedAtMs. */
@@ -28,7 +28,10 @@ export class ApiKeyRepository implements ApiKeys {
   }
 
   list(): ApiKeyRow[] {
-    const range = { from: new Uint8Array(1), to: new Uint8Array(33).fill(255) }
+    const range = {
+      from: new Uint8Array(digestBytes),
+      to: new Uint8Array(digestBytes + 1).fill(255),
+    }
     return Array.from(this.#table.entries(range), ({ key, value }) => decodeKey(key, value))
   }
 

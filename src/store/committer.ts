@@ -1,7 +1,7 @@
 import { Refusal } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { limits } from '../limits.ts'
-import type { Database, Write } from './database.ts'
+import type { Database } from './database.ts'
 import type { CommitOptions, Transaction } from './interfaces.ts'
 import type { Repositories } from './repositories.ts'
 import { GroupTransaction } from './transaction.ts'
@@ -25,8 +25,6 @@ type Outcome =
 const groupBytes = 64 * 4_096
 /** More than any one unit writes. */
 const nearlyFullBytes = 2 * limits.inflatedBodyBytesMax
-/** LMDB's MDB_MAP_FULL, and Linux's EFBIG, ENOSPC and EDQUOT. */
-const fullCodes: ReadonlySet<unknown> = new Set([-30_792, 27, 28, 122])
 
 /**
  * Group commit. Units queue; one transaction is under way at a time and takes all that wait, as long
@@ -100,16 +98,22 @@ export class Committer {
 
   async #commitGroup(): Promise<void> {
     const outcomes: Outcome[] = []
+    let bytes = groupBytes
     try {
       const transaction = new GroupTransaction(this.#repositories, this.#owner)
       this.#runUnits(transaction, outcomes)
+      bytes += transaction.bytes
       const writes = transaction.finish()
-      if (writes.length > 0) await this.#apply(writes, transaction.bytes)
+      if (writes.length > 0) {
+        await this.#database.apply(writes)
+        this.#usedBytes += bytes
+        this.#commits += 1
+      }
       transaction.adopt()
       this.#settle(outcomes)
       if (transaction.events.length > 0) this.#publish(transaction.events)
     } catch (error) {
-      this.#fail(outcomes, error)
+      this.#fail(outcomes, error, bytes)
     }
   }
 
@@ -151,15 +155,9 @@ export class Committer {
     return this.#maxBytes - this.#usedBytes - groupBytes
   }
 
-  async #apply(writes: readonly Write[], bytes: number): Promise<void> {
-    await this.#database.apply(writes)
-    this.#usedBytes += bytes + groupBytes
-    this.#commits += 1
-  }
-
-  #fail(outcomes: readonly Outcome[], error: unknown): void {
+  #fail(outcomes: readonly Outcome[], error: unknown, bytes: number): void {
     this.#usedBytes = Number.POSITIVE_INFINITY
-    if (isFull(error)) {
+    if (this.#database.isFull(error, bytes)) {
       const refusal = new Refusal('STORE_FULL')
       for (const { unit } of outcomes) unit.reject(refusal)
       return
@@ -180,10 +178,6 @@ export class Committer {
       })
     }
   }
-}
-
-function isFull(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && fullCodes.has(error.code)
 }
 
 function retryable(code: 'SHUTTING_DOWN' | 'SATURATED'): Refusal {

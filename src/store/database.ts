@@ -1,4 +1,6 @@
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, statfsSync } from 'node:fs'
+import { constants } from 'node:os'
+import { join } from 'node:path'
 import { type Database as LmdbDatabase, open, type RootDatabase } from 'lmdb'
 
 /** A key and its value, copied out. */
@@ -99,6 +101,12 @@ const tableNames = [
 ] as const
 export type TableName = (typeof tableNames)[number]
 
+/** A map is whole pages of memory, which are 64 KiB on some machines. */
+const mapStepBytes = 65_536
+const { EDQUOT, EFBIG, ENOSPC } = constants.errno
+/** LMDB's MDB_MAP_FULL and the system's numbers. */
+const fullCodes: ReadonlySet<unknown> = new Set([-30_792, EDQUOT, EFBIG, ENOSPC])
+
 export interface DatabaseOptions {
   readonly path: string
   readonly flush: boolean
@@ -109,11 +117,15 @@ export interface DatabaseOptions {
 export class Database {
   readonly #root: RootDatabase<Uint8Array, Uint8Array>
   readonly #tables: ReadonlyMap<TableName, Table>
+  readonly #path: string
   readonly #flush: boolean
 
   /** Throws where the folder cannot be made or holds something that is not an LMDB environment. */
   constructor(options: DatabaseOptions) {
     mkdirSync(options.path, { recursive: true, mode: 0o700 })
+    const files = ['data.mdb', 'lock.mdb'].map((name) => join(options.path, name))
+    const isNew = !files.some((file) => existsSync(file))
+    this.#path = options.path
     this.#flush = options.flush
     this.#root = open<Uint8Array, Uint8Array>({
       path: options.path,
@@ -124,11 +136,13 @@ export class Database {
       keyEncoding: 'binary',
       // Mapped once and for all: else lmdb-js doubles the map in the middle of transactions and keeps
       // each old one. Address space costs nothing. The map is no bound, growing past it is silent.
-      mapSize: options.maxBytes,
+      mapSize: Math.ceil(options.maxBytes / mapStepBytes) * mapStepBytes,
       // With overlapping sync a put that the disk refused can be seen by readers, and it buys
       // nothing where each commit waits for its flush: 0.35 ms a small commit against 0.32 ms.
       overlappingSync: false,
       noSync: !options.flush,
+      // Else lmdb-js wraps each batch in one of its own, whose promise nobody can catch.
+      eventTurnBatching: false,
     })
     const tables = new Map<TableName, Table>()
     this.#root.transactionSync(() => {
@@ -140,8 +154,8 @@ export class Database {
       }
     })
     this.#tables = tables
-    // The environment holds the secret of the tickets and the digests of the keys.
-    for (const file of ['data.mdb', 'lock.mdb']) chmodSync(`${options.path}/${file}`, 0o600)
+    // They hold the secret of the tickets and the digests of the keys.
+    if (isNew) for (const file of files) chmodSync(file, 0o600)
   }
 
   table(name: TableName): Table {
@@ -169,6 +183,18 @@ export class Database {
     } catch (error) {
       throw await commitCause(error)
     }
+  }
+
+  /**
+   * Whether a commit of about `bytes` failed for want of room. A disk that fills up in the middle of
+   * a write takes the first part of it, which LMDB reports as EIO: then the free space tells.
+   */
+  isFull(error: unknown, bytes: number): boolean {
+    const code = error instanceof Error && 'code' in error ? error.code : null
+    if (fullCodes.has(code)) return true
+    if (code !== constants.errno.EIO) return false
+    const { bavail, bsize } = statfsSync(this.#path)
+    return bavail * bsize < bytes
   }
 
   /** Bytes of all pages that hold something; freed pages wait in the file for their next use. */

@@ -23,17 +23,22 @@ export function scopeMissing(needed: Scope | readonly Scope[]): Refusal {
   return new Refusal('SCOPE_MISSING', { fields: { requiredScope } })
 }
 
-/** The key of a `Sec-WebSocket-Protocol: bearer, KEY`, null where the header offers something else. */
+/**
+ * The key of a `Sec-WebSocket-Protocol: bearer, KEY`, null where the header offers something else.
+ */
 export function subprotocolKey(headers: ReadonlyMap<string, string>): string | null {
-  const offered = headers.get('sec-websocket-protocol')?.split(',').map((part) => part.trim())
+  const offered = headers
+    .get('sec-websocket-protocol')
+    ?.split(',')
+    .map((part) => part.trim())
   if (offered?.[0]?.toLowerCase() !== 'bearer') return null
   return offered.length === 2 ? (offered[1] ?? null) : null
 }
 
 /**
- * Finds out who asks. Keys are looked up by digest, and lookups are remembered until any key changes,
- * which is looked for every `limits.keyRefreshMs`: a revocation by another process is honoured within
- * that time, by open streams too.
+ * Finds out who asks. Keys are looked up by digest, and lookups are remembered until any key
+ * changes, which is looked for every `limits.keyRefreshMs`: a revocation by another process is
+ * honoured within that time, by open streams too.
  */
 export class Authenticator {
   readonly #own: { readonly digest: Buffer; readonly principal: Principal } | null
@@ -54,7 +59,9 @@ export class Authenticator {
     this.#timer.unref()
   }
 
-  /** Null where the request bears no key. Throws Refusal `UNAUTHORIZED` where it bears a wrong one. */
+  /**
+   * Null where the request bears no key. Throws Refusal `UNAUTHORIZED` where it bears a wrong one.
+   */
   authenticate(headers: ReadonlyMap<string, string>, isUpgrade: boolean): Principal | null {
     const offered = offeredKeys(headers, isUpgrade)
     const [key] = offered

@@ -228,7 +228,10 @@ function mediaType(header: string, supported: readonly string[]): string {
   const [type = '', ...parameters] = header.split(';')
   for (const parameter of parameters) {
     const [name = '', value = ''] = parameter.split('=')
-    const charset = value.trim().replace(/^"(.*)"$/, '$1').toLowerCase()
+    const charset = value
+      .trim()
+      .replace(/^"(.*)"$/, '$1')
+      .toLowerCase()
     if (name.trim().toLowerCase() === 'charset' && charset !== 'utf-8' && charset !== 'utf8') {
       throw unsupportedType(supported)
     }

@@ -42,8 +42,8 @@ export class Cors {
   }
 
   /**
-   * For what a browser sends without asking first: WebSocket upgrades, and tickets. Pages of this server
-   * itself may. Throws Refusal `ORIGIN_FORBIDDEN`.
+   * For what a browser sends without asking first: WebSocket upgrades, and tickets. Pages of this
+   * server itself may. Throws Refusal `ORIGIN_FORBIDDEN`.
    */
   requireAllowed(request: ReadonlyMap<string, string>): void {
     const origin = request.get('origin')

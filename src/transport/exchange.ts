@@ -1,9 +1,12 @@
 /**
- * What the front door needs of a socket library. transport/uws.ts is the one implementation; no type of
- * that library leaves it.
+ * What the front door needs of a socket library. transport/uws.ts is the one implementation; no
+ * type of that library leaves it.
  */
 
-/** How the body of a request is delimited. `conflict` is framing that two readers could take differently. */
+/**
+ * How the body of a request is delimited. `conflict` is framing that two readers could take
+ * differently.
+ */
 export type Framing = 'empty' | 'length' | 'chunked' | 'conflict'
 
 export type HeaderList = readonly (readonly [name: string, value: string])[]
@@ -17,7 +20,10 @@ export interface WireReply {
   readonly close: boolean
 }
 
-/** One request and the way to answer it. Nothing in it throws, and nothing happens after it is closed. */
+/**
+ * One request and the way to answer it. Nothing in it throws, and nothing happens after it is
+ * closed.
+ */
 export interface Exchange {
   /** Upper case. */
   readonly method: string
@@ -31,13 +37,17 @@ export interface Exchange {
   readonly framing: Framing
   /** Null where the framing is not `length`. */
   readonly contentLength: number | null
+  /** The whole body has arrived, or there is none. */
+  readonly isBodyRead: boolean
   /** False once the reply is out or the client has gone. */
   readonly isOpen: boolean
   /** Fires when the client goes away before the whole reply is out. */
   readonly signal: AbortSignal
   /** Called once, when the reply is out or the client has gone. */
   onClosed(listener: () => void): void
-  /** Must be called in the turn that brought the exchange. `chunk` is only valid during the call. */
+  /**
+   * Must be called in the turn that brought the exchange. `chunk` is only valid during the call.
+   */
   read(onChunk: (chunk: Uint8Array, isLast: boolean) => void): void
   reply(reply: WireReply): void
   /** Sends the head and leaves the body open; null where the client has gone. */

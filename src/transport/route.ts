@@ -79,8 +79,14 @@ export interface Route {
   readonly scope: Scope | readonly Scope[] | null
   /** A `?ticket=` for this very path opens it too. */
   readonly ticket?: boolean
-  /** Throws Refusal where what the path names does not exist; asked before a ticket is made for it. */
-  readonly exists?: (params: Readonly<Record<string, string>>, principal: Principal) => void
+  /**
+   * Throws Refusal where what the path names does not exist; asked before a ticket is made for it.
+   */
+  readonly exists?: (
+    params: Readonly<Record<string, string>>,
+    tenant: number,
+    services: Services,
+  ) => void
   /** Refuses pages of origins that are not allowed, before anything is done. */
   readonly ownOrigin?: boolean
   /** Answers a WebSocket upgrade with a SessionSocket. */

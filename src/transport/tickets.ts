@@ -10,8 +10,9 @@ const readScopes: readonly Scope[] = ['sessions:read', 'events:read', 'jobs:read
 type Payload = [keyId: string, tenant: number, user: string, path: string, expiresAtMs: number]
 
 /**
- * Tickets stand in URLs, where headers cannot be set: base64url of a payload, a dot, and its HMAC under
- * the store's secret. They are reusable until they end, open one path, and die with their key.
+ * Tickets stand in URLs, where headers cannot be set: base64url of a payload, a dot, and its HMAC
+ * under the store's secret. They are reusable until they end, open one path, and die with their
+ * key.
  */
 export class Tickets {
   constructor(
@@ -29,7 +30,9 @@ export class Tickets {
     return { ticket, expiresAt: new Date(expiresAtMs).toISOString() }
   }
 
-  /** Throws Refusal `UNAUTHORIZED` where the ticket is forged, over, revoked or for another path. */
+  /**
+   * Throws Refusal `UNAUTHORIZED` where the ticket is forged, over, revoked or for another path.
+   */
   redeem(ticket: string, path: string): Principal {
     const [text = '', signature = '', ...rest] = ticket.split('.')
     const given = Buffer.from(signature, 'base64url')
@@ -46,6 +49,11 @@ export class Tickets {
   #sign(text: string): Buffer {
     return createHmac('sha256', this.secret).update(text).digest()
   }
+}
+
+/** The ticket in a raw query, before anything else of the query is looked at; null without one. */
+export function ticketOf(query: string): string | null {
+  return /(?:^|&)ticket=([^&]*)/.exec(query)?.[1] ?? null
 }
 
 export function readOnly(scopes: ReadonlySet<Scope>): ReadonlySet<Scope> {

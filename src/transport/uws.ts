@@ -1,5 +1,3 @@
-import assert from 'node:assert/strict'
-import { STATUS_CODES } from 'node:http'
 import {
   App,
   type HttpRequest,
@@ -11,6 +9,8 @@ import {
   us_socket_local_port,
   type WebSocket,
 } from 'uWebSockets.js'
+import assert from 'node:assert/strict'
+import { STATUS_CODES } from 'node:http'
 import { limits } from '../limits.ts'
 import type {
   ByteStream,
@@ -24,14 +24,18 @@ import type {
   UpgradeExchange,
   WireReply,
 } from './exchange.ts'
+import { framing } from './framing.ts'
+import { Guard } from './guard.ts'
 
 /**
- * The adapter to uWebSockets.js and its only importer. Three rules of that library shape it: a response
- * may not be touched after it ended or was aborted, a callback may not throw, and whatever is written
- * together must be one write in one cork.
+ * The adapter to uWebSockets.js and its only importer. Three rules of that library shape it: a
+ * response may not be touched after it ended or was aborted, a callback may not throw, and
+ * whatever is written together must be one write in one cork.
  */
 
-/** Refuses a port that another process holds; without it both would get a share of the connections. */
+/**
+ * Refuses a port that another process holds; without it both would get a share of the connections.
+ */
 const exclusivePort = 1
 
 type ListenWithOptions = (
@@ -61,8 +65,7 @@ export class UwsServer implements SocketServer {
       closeOnBackpressureLimit: true,
       idleTimeout: limits.webSocketIdleTimeoutS,
       sendPingsAutomatically: true,
-      ...this.#upgrades(handlers),
-      ...this.#sockets(),
+      ...this.#sockets(handlers),
     })
     this.#app.any('/*', (res, req) => {
       const exchange = new UwsExchange(res, req, this.#guard)
@@ -97,18 +100,13 @@ export class UwsServer implements SocketServer {
     this.#app.close()
   }
 
-  #upgrades(handlers: SocketServerHandlers) {
-    return {
-      upgrade: (res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void => {
-        const exchange = new UwsUpgradeExchange(res, req, context, this.#guard)
-        this.#guard.run(() => handlers.upgrade(exchange))
-      },
-    }
-  }
-
-  #sockets() {
+  #sockets(handlers: SocketServerHandlers) {
     const guard = this.#guard
     return {
+      upgrade: (res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void => {
+        const exchange = new UwsUpgradeExchange(res, req, context, guard)
+        guard.run(() => handlers.upgrade(exchange))
+      },
       open: (ws: WebSocket<SocketData>): void => {
         const data = ws.getUserData()
         data.socket = new UwsSocket(ws)
@@ -129,30 +127,6 @@ export class UwsServer implements SocketServer {
       },
     }
   }
-}
-
-/** Nothing may throw into uWebSockets.js: it would end the process. */
-class Guard {
-  constructor(private readonly fault: (error: unknown) => void) {}
-
-  run(callback: () => void): void {
-    try {
-      callback()
-    } catch (error) {
-      this.fault(error)
-    }
-  }
-}
-
-function frame(headers: ReadonlyMap<string, string>, lengths: number): Framing {
-  const coding = headers.get('transfer-encoding')
-  if (coding !== undefined) {
-    return lengths === 0 && coding.trim().toLowerCase() === 'chunked' ? 'chunked' : 'conflict'
-  }
-  if (lengths === 0) return 'empty'
-  const text = headers.get('content-length') ?? ''
-  if (lengths > 1 || !/^\d{1,15}$/.test(text)) return 'conflict'
-  return Number(text) === 0 ? 'empty' : 'length'
 }
 
 class UwsExchange implements Exchange {
@@ -186,7 +160,7 @@ class UwsExchange implements Exchange {
       headers.set(name, earlier === undefined ? value : `${earlier}, ${value}`)
     })
     this.headers = headers
-    this.framing = frame(headers, lengths)
+    this.framing = framing(headers, lengths)
     this.#bodyTaken = this.framing === 'empty'
     this.contentLength = this.framing === 'length' ? Number(headers.get('content-length')) : null
     this.remoteAddress = Buffer.from(res.getRemoteAddressAsText()).toString('latin1')
@@ -195,6 +169,10 @@ class UwsExchange implements Exchange {
 
   get isOpen(): boolean {
     return !this.#done && !this.#replied
+  }
+
+  get isBodyRead(): boolean {
+    return this.#bodyTaken
   }
 
   get signal(): AbortSignal {
@@ -214,25 +192,16 @@ class UwsExchange implements Exchange {
     })
   }
 
-  reply({ status, headers, body, close }: WireReply): void {
+  reply(reply: WireReply): void {
     if (!this.isOpen) return
     this.#replied = true
-    const bytes = typeof body === 'string' ? Buffer.from(body) : body
-    // While the client still sends, closing would reset the connection, and the reset can overtake the
-    // reply; so it is told to close, and what it sends meanwhile is dropped unread. After framing that
-    // can be read in two ways nothing may be read as a further request.
-    const endConnection = close && (this.#bodyTaken || this.framing === 'conflict')
-    this.res.cork(() => {
-      this.#head(status, close ? [...headers, ['Connection', 'close']] : headers)
-      if (bytes === null) this.res.endWithoutBody(undefined, endConnection)
-      else if (this.method === 'HEAD') this.res.endWithoutBody(bytes.byteLength, endConnection)
-      else if (bytes.byteLength <= limits.replyWriteBytesMax) this.res.end(bytes, endConnection)
-      else {
-        this.#endInParts(bytes)
-        return
-      }
-      this.#finish()
-    })
+    // While the client still sends, closing would reset the connection, and the reset can overtake
+    // the reply; so it is told to close, and what it sends meanwhile is dropped unread.
+    if (this.framing !== 'conflict') this.#send(reply, reply.close && this.#bodyTaken)
+    // After framing that can be read in two ways nothing may be served as a further request. The
+    // library cuts a connection whose next request comes before the reply to the last, so the
+    // reply waits a turn.
+    else setImmediate(() => this.guard.run(() => this.#send(reply, true)))
   }
 
   stream(status: number, headers: HeaderList): ByteStream | null {
@@ -248,14 +217,33 @@ class UwsExchange implements Exchange {
     if (!this.#done) this.res.close()
   }
 
-  protected get isAborted(): boolean {
-    return this.#aborted
-  }
-
   /** For the upgrade, after which the response belongs to the WebSocket. */
   protected release(): void {
     this.#replied = true
     this.#finish()
+  }
+
+  #send({ status, headers, body, close }: WireReply, mayEnd: boolean): void {
+    if (this.#done) return
+    const bytes = typeof body === 'string' ? Buffer.from(body) : body
+    const isHead = this.method === 'HEAD'
+    const endConnection = mayEnd && bytes !== null && !isHead
+    this.res.cork(() => {
+      // Where the library ends the connection it says so itself.
+      const tellsClose = close && !endConnection
+      this.#head(status, tellsClose ? [...headers, ['Connection', 'close']] : headers)
+      if (bytes === null || isHead) {
+        // Given the length, the library would take this reply for one whose body is still to come.
+        if (bytes !== null) this.res.writeHeader('Content-Length', String(bytes.byteLength))
+        this.res.endWithoutBody()
+      } else if (bytes.byteLength <= limits.replyWriteBytesMax) {
+        this.res.end(bytes, endConnection)
+      } else {
+        this.#endInParts(bytes)
+        return
+      }
+      this.#finish()
+    })
   }
 
   #head(status: number, headers: HeaderList): void {
@@ -263,7 +251,10 @@ class UwsExchange implements Exchange {
     for (const [name, value] of headers) this.res.writeHeader(name, value)
   }
 
-  /** A large body leaves as fast as the client takes it instead of being copied into a buffer whole. */
+  /**
+   * A large body leaves as fast as the client takes it instead of being copied into a buffer
+   * whole.
+   */
   #endInParts(bytes: Uint8Array): void {
     const firstOffset = this.res.getWriteOffset()
     this.res.onWritable((offset) => {

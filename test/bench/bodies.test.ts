@@ -2,7 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { unpack } from 'msgpackr'
 import sharp from 'sharp'
-import { type BodySource, type BodySpec, createBodySource, createMediaSource } from '../../bench/bodies.ts'
+import {
+  type BodySource,
+  type BodySpec,
+  createBodySource,
+  createMediaSource,
+} from '../../bench/bodies.ts'
 import { telemetryRecord, telemetryRecordsMax } from '../../bench/telemetry-bodies.ts'
 
 function upload(source: BodySource, first: number): Buffer {
@@ -81,7 +86,9 @@ test('a frame is a JPEG of 1920 by 1080 and about 200 KB that decodes', async ()
   const source = await createMediaSource({ kind: 'frames', encoding: 'msgpack', records: 10 })
   const frame = source.item(123_456)
   assert(frame.length > 180_000 && frame.length < 220_000, `${frame.length} bytes`)
-  const { info } = await sharp(frame, { failOn: 'warning' }).raw().toBuffer({ resolveWithObject: true })
+  const { info } = await sharp(frame, { failOn: 'warning' })
+    .raw()
+    .toBuffer({ resolveWithObject: true })
   assert.deepEqual([info.width, info.height, info.channels], [1_920, 1_080, 3])
 })
 

@@ -14,7 +14,9 @@ const video: DecodeSettings = {
   schema: null,
 }
 const audio: DecodeSettings = { ...video, sessionType: 'audio' }
-const images = await Promise.all([1, 2, 3].map((seed) => jpegFrame({ width: 64, height: 48, seed })))
+const images = await Promise.all(
+  [1, 2, 3].map((seed) => jpegFrame({ width: 64, height: 48, seed })),
+)
 const waves = [1, 2, 3].map((seed) => wavBuffer({ seed, durationMs: 20 }))
 const noBody = { bytes: new Uint8Array(0), body: new ArrayBuffer(0) }
 
@@ -68,7 +70,10 @@ function checkItems(buffer: ArrayBuffer, items: readonly MediaItem[], sent: Uint
   for (const [index, { byteOffset, byteLength, hash }] of items.entries()) {
     const bytes = new Uint8Array(buffer, byteOffset, byteLength)
     assert.deepEqual(bytes, sent[index])
-    assert.equal(Buffer.from(hash).toString('hex'), createHash('sha256').update(bytes).digest('hex'))
+    assert.equal(
+      Buffer.from(hash).toString('hex'),
+      createHash('sha256').update(bytes).digest('hex'),
+    )
   }
 }
 
@@ -160,7 +165,7 @@ test('a wrong member refuses its record alone and says what was expected', async
     )
     assert.equal(received, 3)
     assert.deepEqual(
-      content.items.map(({ metadata }) => metadata['frameNumber']),
+      content.items.map(({ metadata }) => metadata.frameNumber),
       [0, 2],
     )
     checkItems(content.buffer, content.items, [images[0], images[2]] as Uint8Array[])
@@ -217,7 +222,7 @@ test('an upload without a single valid record is refused and shows the first fau
   const list = Array.from({ length: 150 }, (_, i) => frameMembers(i, { width: 1 }))
   const { code, detail } = await refusal(frames(...list))
   assert.equal(code, 'INVALID_RECORDS')
-  const shown = detail.fields?.['invalidRecords'] as Members[]
+  const shown = detail.fields?.invalidRecords as Members[]
   assert.equal(shown.length, limits.invalidRecordsShownMax)
   assert.deepEqual(Object.keys(shown[99] ?? {}), [
     'recordIndex',
@@ -241,7 +246,7 @@ test('a list that is missing, empty or no array is refused', async () => {
       decodeFrames(document, { format: 'json', ...noBody }, video),
     )
     assert.equal(code, 'INVALID_BODY')
-    assert.equal(detail.fields?.['field'], 'frames')
+    assert.equal(detail.fields?.field, 'frames')
   }
 })
 

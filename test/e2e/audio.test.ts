@@ -6,6 +6,9 @@ import { chunksOf, speechBuffers, speechFormat } from '../support/data.ts'
 import { wavBuffer } from '../support/media.ts'
 import { startServer } from '../support/server.ts'
 
+/** The format of the speech as the generator names it. */
+const speech = { ...speechFormat, bitDepth: `${speechFormat.bitDepth}` }
+
 interface BufferMessage {
   readonly bufferNumber: number
   readonly timestamp: string
@@ -89,7 +92,7 @@ test('buffers in the usual formats are taken and kept as they are', async (t) =>
   const { client } = await startServer(t)
   const { sessionId } = await client.start({ sessionType: 'audio', batchSize: formats.length })
   const sent = formats.flatMap((format, seed) =>
-    messages([wavBuffer({ ...format, durationMs: 100, seed })], format),
+    messages([wavBuffer({ ...format, bitDepth: `${format.bitDepth}`, seed })], format),
   )
   const reply = await client.uploadMsgpack(sessionId, { buffers: sent })
   assert.equal(reply.recordsProcessed, formats.length, JSON.stringify(reply))
@@ -100,7 +103,7 @@ test('buffers in the usual formats are taken and kept as they are', async (t) =>
 })
 
 test('silence that comes twice is two atoms of the same bytes', async (t) => {
-  const silence = wavBuffer({ ...speechFormat, durationMs: 100, seed: 9 })
+  const silence = wavBuffer({ ...speech, seed: 9 })
   const { client } = await startServer(t)
   const { sessionId } = await client.start({ sessionType: 'audio', batchSize: 2 })
   await client.uploadMsgpack(sessionId, { buffers: messages([silence, silence]) })
@@ -120,7 +123,7 @@ test('silence that comes twice is two atoms of the same bytes', async (t) => {
 test('a buffer that is not what was said of it is refused by the field that lies', async (t) => {
   const { client } = await startServer(t)
   const { sessionId } = await client.start({ sessionType: 'audio', batchSize: 1 })
-  const audioData = wavBuffer({ ...speechFormat, durationMs: 100, seed: 2 })
+  const audioData = wavBuffer({ ...speech, seed: 2 })
   const lies = [{ sampleRate: 44_100 }, { channels: 2 }, { bitDepth: 24 }]
   const buffers = lies.map((lie) => ({ ...messages([audioData])[0], ...lie }))
   const reply = await client.uploadMsgpack(sessionId, {

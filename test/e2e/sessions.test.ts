@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Static } from '@sinclair/typebox'
 import { SessionEnded, SessionList, type SessionStatus } from '../../src/contracts/http.ts'
 import { type Client, chainOf, conforming } from '../support/client.ts'
 import type { TelemetryRecord } from '../support/data.ts'
@@ -200,7 +201,7 @@ test('sessions are listed newest first, by page, status and type', async (t) => 
     const found: string[] = []
     let cursor: string | null = null
     do {
-      const page: SessionList = (
+      const page: Static<typeof SessionList> = (
         await client.get('/api/streaming/sessions', cursor === null ? query : { ...query, cursor })
       ).as(SessionList)
       assert.ok(page.sessions.length <= Number(query.limit ?? 100))

@@ -69,7 +69,9 @@ async function assertStored(
     })),
   )
   for (const [index, frame] of sent.entries()) {
-    const { metadata, hash } = atoms[index] ?? { metadata: {}, hash: '' }
+    const atom = atoms[index]
+    assert.ok(atom !== undefined)
+    const { metadata, hash } = atom
     const { frameNumber, width, height, format } = frame
     assert.deepEqual(
       {

@@ -15,7 +15,7 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8')
 const key = 'walk-through-key-1'
 const examplePattern = /<!-- example -->\n```sh\n([\s\S]*?)```/g
 
-/** Runs all examples in one shell, as a reader pastes them one after another; gives each one's output. */
+/** Runs all examples in one shell, as a reader pastes them one by one; gives each one's output. */
 async function runExamples(url: string, folder: string): Promise<string[]> {
   const examples = [...readme.matchAll(examplePattern)].map((match) => match[1] ?? '')
   const mark = '=== next example ==='
@@ -93,8 +93,8 @@ test('the settings table in README is that of the program', () => {
     '| variable | flag | default | unit | what it is |',
     '|---|---|---|---|---|',
     ...settingRows.map(
-      (row) =>
-        `| \`${row.variable}\` | \`${row.flag}\` | ${row.standard} | ${row.unit} | ${row.description} |`,
+      ({ variable, flag, standard, unit, description }) =>
+        `| \`${variable}\` | \`${flag}\` | ${standard} | ${unit} | ${description} |`,
     ),
   ].join('\n')
   assert(readme.includes(`\n${table}\n`), `README.md should hold:\n${table}`)

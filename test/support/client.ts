@@ -71,8 +71,9 @@ export function conforming<T extends TSchema>(schema: T, value: unknown): Static
 }
 
 export function queryText(query: Query = {}): string {
-  const pairs = Object.entries(query).map(([name, value]) => [name, `${value}`])
-  return pairs.length === 0 ? '' : `?${new URLSearchParams(pairs)}`
+  const parameters = new URLSearchParams()
+  for (const [name, value] of Object.entries(query)) parameters.set(name, `${value}`)
+  return parameters.size === 0 ? '' : `?${parameters}`
 }
 
 /** The server through one API key. Every typed reply is checked against its schema in the contract. */

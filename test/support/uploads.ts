@@ -1,6 +1,11 @@
 import { gzipSync } from 'node:zlib'
 import { pack } from 'msgpackr'
-import type { BodyFormat, DecodeSettings, DecodeUpload, SessionType } from '../../src/contracts/tasks.ts'
+import type {
+  BodyFormat,
+  DecodeSettings,
+  DecodeUpload,
+  SessionType,
+} from '../../src/contracts/tasks.ts'
 
 export interface UploadOptions {
   readonly format?: BodyFormat
@@ -38,7 +43,11 @@ export function telemetryDocument(records: number, seed = 0): { records: unknown
   return {
     records: Array.from({ length: records }, (_, index) => ({
       timestamp: new Date(startMs + index * 10).toISOString(),
-      values: { temperature: 20 + ((seed * 7 + index) % 100) / 10, humidity: 45.5, on: index % 2 === 0 },
+      values: {
+        temperature: 20 + ((seed * 7 + index) % 100) / 10,
+        humidity: 45.5,
+        on: index % 2 === 0,
+      },
     })),
   }
 }

@@ -1,0 +1,302 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { BodySpec } from './bodies.ts'
+import { benchCodecs } from './codecs.ts'
+import { LoadProcess } from './load-process.ts'
+import { describeMachine } from './machine.ts'
+import type { DiskResult, RunResult } from './messages.ts'
+import type { BenchOptions } from './options.ts'
+import type { BenchReport, RowOutcome } from './report.ts'
+import { allRows, quickened, type Row, speedUp, units } from './rows.ts'
+import { ServerProcess } from './server-process.ts'
+import { median } from './statistics.ts'
+import { type Judgement, judgeAtMost, judgeThroughput } from './verdict.ts'
+
+const anonBytesAllowed = 600 * 2 ** 20
+const startMsAllowed = 3_000
+const starts = 3
+const clientMs = 1_000
+const diskMs = 1_000
+const diskUploadsMax = 200
+const quickDiskUploads = 2
+
+/** What one run of the bench works with. */
+interface Bench {
+  readonly options: BenchOptions
+  readonly folder: string
+  readonly apiKey: string
+  readonly load: LoadProcess
+  readonly signal: AbortSignal
+  readonly progress: (text: string) => void
+  readonly selects: (id: string) => boolean
+}
+
+/**
+ * Runs all rows that are selected. Rejects where the server cannot be started, dies or does not stop;
+ * whatever it leaves behind is removed, also when `signal` ends it early.
+ */
+export async function runBench(
+  options: BenchOptions,
+  progress: (text: string) => void,
+  signal: AbortSignal,
+): Promise<BenchReport> {
+  const folder = mkdtempSync(join(options.dir ?? tmpdir(), 'atomstream-bench-'))
+  const load = new LoadProcess()
+  // What waits for the load process then ends at once.
+  const interrupt = () => void load.close()
+  signal.addEventListener('abort', interrupt, { once: true })
+  try {
+    const bench: Bench = {
+      options,
+      folder,
+      apiKey: randomBytes(24).toString('hex'),
+      load,
+      signal,
+      progress,
+      selects: (id) => options.only === null || id.includes(options.only),
+    }
+    const machine = describeMachine(folder)
+    const rows = [
+      ...(await startRows(bench)),
+      ...(await clientRows(bench)),
+      ...(await serverRows(bench)),
+    ]
+    const codecs = bench.selects('codecs') ? await benchCodecs(options.quick, progress, signal) : []
+    if (rows.length === 0 && codecs.length === 0) throw new Error(`no row matches ${options.only}`)
+    return {
+      quick: options.quick,
+      machine,
+      settings: { rateLimit: 'off', durability: 'flush' },
+      rows,
+      codecs,
+      verdict: rows.some((row) => row.verdict === 'missed') ? 'missed' : 'met',
+    }
+  } finally {
+    signal.removeEventListener('abort', interrupt)
+    await load.close()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** A row of figures that no uploads were sent for. */
+function plainOutcome(
+  row: Pick<RowOutcome, 'id' | 'table' | 'label' | 'unit' | 'verdict'> & Partial<RowOutcome>,
+): RowOutcome {
+  return {
+    published: null,
+    required: null,
+    measured: null,
+    p50Ms: null,
+    p99Ms: null,
+    samples: null,
+    bytesPerSecond: null,
+    serverAnonBytesMax: null,
+    readBack: null,
+    note: '',
+    ...row,
+  }
+}
+
+/** Time from `npm start` on an existing install to the line that tells that it listens. */
+async function startRows(bench: Bench): Promise<RowOutcome[]> {
+  const id = 'server/start'
+  // A test's build may stand elsewhere than where npm start looks.
+  if (bench.options.quick || !bench.selects(id)) return []
+  const times: number[] = []
+  for (let i = 0; i < starts; i++) {
+    const dataDir = join(bench.folder, `start-${i}`)
+    const options = { dataDir, apiKey: bench.apiKey, command: 'npm' } as const
+    const server = await ServerProcess.start(options, bench.signal)
+    times.push(server.startMs)
+    await server.stop()
+  }
+  const measured = median(times)
+  bench.progress(`${id}: ${Math.round(measured)} ms`)
+  const label = `npm start to listening, median of ${starts}`
+  const judgement = judgeAtMost(measured, startMsAllowed)
+  return [plainOutcome({ id, table: 'server', label, unit: 'ms', measured, ...judgement })]
+}
+
+/** What the load process reaches where the server costs nothing: no row can show more. */
+async function clientRows(bench: Bench): Promise<RowOutcome[]> {
+  if (bench.options.quick) return []
+  const bodies: { body: BodySpec; connections: number }[] = [
+    { body: { kind: 'telemetry', encoding: 'json', records: 1 }, connections: 16 },
+    { body: { kind: 'telemetry', encoding: 'json', records: 100 }, connections: 16 },
+    { body: { kind: 'telemetry', encoding: 'json', records: 10_000 }, connections: 4 },
+    { body: { kind: 'frames', encoding: 'msgpack', records: 100 }, connections: 2 },
+  ]
+  const outcomes: RowOutcome[] = []
+  for (const { body, connections } of bodies) {
+    const id = `client/${body.kind}-${body.records}`
+    if (!bench.selects(id)) continue
+    bench.signal.throwIfAborted()
+    const result = await bench.load.ask({ kind: 'client', body, connections, measureMs: clientMs })
+    bench.progress(`${id}: ${Math.round(result.requestsPerSecond)} requests/s`)
+    outcomes.push(
+      plainOutcome({
+        id,
+        table: 'client',
+        label: `${body.kind}, ${body.records.toLocaleString('en')} a request`,
+        unit: units[body.kind],
+        measured: result.recordsPerSecond,
+        bytesPerSecond: result.bytesPerSecond,
+        verdict: 'information',
+        note: `${Math.round(result.requestsPerSecond).toLocaleString('en')} requests/s`,
+      }),
+    )
+  }
+  return outcomes
+}
+
+/** All rows that are uploads to one server, and that server's memory. */
+async function serverRows(bench: Bench): Promise<RowOutcome[]> {
+  // The speed-up is selected by its own name too, and then needs the two rows it is made of.
+  const pair: readonly string[] = bench.selects(speedUp.id) ? [speedUp.fast, speedUp.slow] : []
+  const selected = allRows().filter((row) => bench.selects(row.id) || pair.includes(row.id))
+  if (selected.length === 0) return []
+  const dataDir = join(bench.folder, 'data')
+  const options = { dataDir, apiKey: bench.apiKey, command: 'node' } as const
+  const server = await ServerProcess.start(options, bench.signal)
+  try {
+    server.watchMemory()
+    const outcomes = await runRows(bench, server, selected)
+    return [...outcomes, ...speedUpRow(outcomes, bench), memoryRow(server, bench)]
+  } finally {
+    await server.stop()
+  }
+}
+
+async function runRows(
+  bench: Bench,
+  server: ServerProcess,
+  rows: readonly Row[],
+): Promise<RowOutcome[]> {
+  const outcomes: RowOutcome[] = []
+  for (const row of rows) {
+    const outcome = await runRow(bench, server, bench.options.quick ? quickened(row) : row)
+    const rate = outcome.measured === null ? outcome.note : `${Math.round(outcome.measured)}`
+    bench.progress(`${row.id}: ${rate} ${outcome.unit}, ${outcome.verdict}`)
+    outcomes.push(outcome)
+  }
+  return outcomes
+}
+
+async function runRow(bench: Bench, server: ServerProcess, row: Row): Promise<RowOutcome> {
+  const { id, table, label } = row
+  const isLatency = row.kind === 'latency'
+  const unit = isLatency ? 'ms' : units[row.run.body.kind]
+  server.takeAnonBytesMax()
+  try {
+    const disk: DiskResult[] = []
+    const measuresDisk = row.kind === 'throughput' && row.disk
+    if (measuresDisk) disk.push(await measureDisk(bench, row.run.body))
+    const target = { baseUrl: server.url, apiKey: bench.apiKey }
+    const result = await bench.load.ask({ kind: 'run', ...target, run: row.run })
+    // Before and after, because a disk's rate drifts while others use it.
+    if (measuresDisk) disk.push(await measureDisk(bench, row.run.body))
+    return {
+      id,
+      table,
+      label,
+      unit,
+      published: publishedFigure(row),
+      measured: isLatency ? result.latency.p50Ms : result.recordsPerSecond,
+      p50Ms: result.latency.p50Ms,
+      p99Ms: result.latency.p99Ms,
+      samples: result.latency.samples,
+      bytesPerSecond: result.bytesPerSecond,
+      serverAnonBytesMax: server.takeAnonBytesMax(),
+      readBack: result.readBack,
+      ...judge(bench, row, result, disk),
+    }
+  } catch (error) {
+    // A row may fail; without a server, or after an interrupt, the rest would fail for nothing.
+    await server.assertAlive()
+    bench.signal.throwIfAborted()
+    bench.progress(`${id} failed: ${(error as Error).message}\n${server.logTail}`)
+    const note = (error as Error).message.split('\n')[0] as string
+    return plainOutcome({ id, table, label, unit, verdict: 'missed', note })
+  }
+}
+
+function publishedFigure(row: Row): number | null {
+  if (row.kind === 'information') return null
+  return row.kind === 'latency' ? row.publishedMs : row.published
+}
+
+function judge(
+  bench: Bench,
+  row: Row,
+  result: RunResult,
+  disk: readonly DiskResult[],
+): Judgement | Pick<RowOutcome, 'required' | 'verdict' | 'note'> {
+  if (result.readBack.mismatches.length > 0) {
+    return { required: null, verdict: 'missed', note: 'what was read back differs' }
+  }
+  if (row.kind === 'information') return { required: null, verdict: 'information', note: '' }
+  if (bench.options.quick) return { required: null, verdict: 'not judged', note: '' }
+  if (row.kind === 'throughput') {
+    return judgeThroughput(result.recordsPerSecond, { ...row, disk: meanDisk(disk) })
+  }
+  const judgement = judgeAtMost(result.latency.p50Ms, row.publishedMs)
+  const unit = units[row.run.body.kind]
+  const note = `at ${row.publishedPerSecond.toLocaleString('en')} ${unit}`
+  return { ...judgement, note }
+}
+
+async function measureDisk(bench: Bench, body: BodySpec): Promise<DiskResult> {
+  const uploadsMax = bench.options.quick ? quickDiskUploads : diskUploadsMax
+  const { folder } = bench
+  return bench.load.ask({ kind: 'disk', body, folder, uploadsMax, measureMs: diskMs })
+}
+
+function meanDisk(results: readonly DiskResult[]): DiskResult | null {
+  const [before, after] = results
+  if (!before || !after) return null
+  return {
+    ...before,
+    recordsPerSecond: (before.recordsPerSecond + after.recordsPerSecond) / 2,
+    bytesPerSecond: (before.bytesPerSecond + after.bytesPerSecond) / 2,
+  }
+}
+
+function speedUpRow(outcomes: readonly RowOutcome[], bench: Bench): RowOutcome[] {
+  const measured = (id: string) => outcomes.find((outcome) => outcome.id === id)?.measured ?? null
+  const fast = measured(speedUp.fast)
+  const slow = measured(speedUp.slow)
+  if (fast === null || slow === null) return []
+  const quotient = fast / slow
+  const reached = quotient >= speedUp.published ? 'met' : 'missed'
+  return [
+    plainOutcome({
+      id: speedUp.id,
+      table: 'batch',
+      label: speedUp.label,
+      unit: '×',
+      published: speedUp.published,
+      required: speedUp.published,
+      measured: quotient,
+      verdict: bench.options.quick ? 'not judged' : reached,
+    }),
+  ]
+}
+
+function memoryRow(server: ServerProcess, bench: Bench): RowOutcome {
+  const row = {
+    id: 'server/memory',
+    table: 'server',
+    label: 'most anonymous memory (RssAnon) through all rows',
+    unit: 'MiB',
+  } as const
+  const bytes = server.anonBytesMax
+  if (bytes === 0) {
+    return plainOutcome({ ...row, verdict: 'not judged', note: 'this system does not tell' })
+  }
+  const MiB = 2 ** 20
+  const judgement = judgeAtMost(bytes / MiB, anonBytesAllowed / MiB)
+  const quick = bench.options.quick ? ({ verdict: 'not judged' } as const) : {}
+  return plainOutcome({ ...row, measured: bytes / MiB, ...judgement, ...quick })
+}

@@ -1,0 +1,56 @@
+import { openApiDocument } from '../openapi.ts'
+import { type Route, route } from '../route.ts'
+import { listAtoms, readAtom, readAtomRecord } from './atoms.ts'
+import { openSocket, streamEvents } from './events.ts'
+import { healthRoutes } from './health.ts'
+import { readRecords } from './records.ts'
+import { listRejected } from './rejected.ts'
+import { listSchemas, readSchema, registerSchema } from './schemas.ts'
+import {
+  cancelSession,
+  endSession,
+  listSessions,
+  pauseSession,
+  readSessionStatus,
+  resumeSession,
+  startSession,
+} from './sessions.ts'
+import { makeTicket } from './tickets.ts'
+import { uploadData } from './uploads.ts'
+
+/** Every endpoint. `version` is the program's. */
+export function allRoutes(version: string): readonly Route[] {
+  const routes: Route[] = [
+    startSession,
+    listSessions,
+    readSessionStatus,
+    pauseSession,
+    resumeSession,
+    cancelSession,
+    endSession,
+    uploadData,
+    readRecords,
+    listAtoms,
+    listRejected,
+    streamEvents,
+    openSocket,
+    makeTicket,
+    registerSchema,
+    listSchemas,
+    readSchema,
+    readAtom,
+    readAtomRecord,
+    ...healthRoutes(version, performance.now()),
+  ]
+  const openApi = route({
+    method: 'GET',
+    path: '/openapi.json',
+    summary: 'This document',
+    scope: null,
+    replies: { 200: 'application/json' },
+    errors: [],
+    handle: () => document,
+  })
+  const document = openApiDocument([...routes, openApi], version)
+  return [...routes, openApi]
+}

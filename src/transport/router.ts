@@ -1,0 +1,395 @@
+import { randomBytes } from 'node:crypto'
+import { Refusal } from '../contracts/errors.ts'
+import { limits } from '../limits.ts'
+import { type Authenticator, holdsScope, scopeMissing, unauthorized } from './auth.ts'
+import {
+  type Body,
+  type BodyBudget,
+  type BodyLease,
+  BodyReader,
+  ClientGone,
+  inflate,
+  isGzip,
+  requireJson,
+  uploadFormat,
+} from './body.ts'
+import { Cors } from './cors.ts'
+import type { Exchange, UpgradeExchange } from './exchange.ts'
+import { parseQuery, readJsonBody, readParams, readQuery } from './input.ts'
+import { RateLimiter, type RateState, rateHeaders, rateLimitExceeded } from './rate-limit.ts'
+import { errorReply, valueReply } from './reply.ts'
+import {
+  type Principal,
+  type RequestContext,
+  type Route,
+  SessionEventStream,
+  SessionSocket,
+  type UploadBody,
+} from './route.ts'
+import { type CompiledRoute, type PathParams, RouteTable } from './route-table.ts'
+import type { Services } from './services.ts'
+import type { EventStreams } from './sse.ts'
+import { readOnly, Tickets, ticketOf } from './tickets.ts'
+import type { SessionSockets } from './ws.ts'
+
+/** Who a public route works for: nobody. */
+const nobody: Principal = { keyId: '', tenant: 0, user: '', scopes: new Set() }
+
+export interface RouterParts {
+  readonly services: Services
+  readonly routes: readonly Route[]
+  readonly authenticator: Authenticator
+  readonly streams: EventStreams
+  readonly sockets: SessionSockets
+  readonly budget: BodyBudget
+  /** Base of the URLs in replies where neither the configuration nor the request tells. */
+  readonly ownUrl: () => string
+}
+
+/** One request on its way; what is found out about it on the way stands here. */
+interface Call {
+  readonly exchange: Exchange
+  readonly upgrade: UpgradeExchange | null
+  readonly requestId: string
+  readonly headers: [string, string][]
+  readonly startedAtMs: number
+  route: Route | null
+}
+
+/**
+ * The way of every request: found, authenticated, limited, authorised, validated, handled, in this
+ * order. All but the last happen in the turn that brought it, because a body must be asked for in
+ * that turn, and nobody unknown gets a body read.
+ */
+export class Router {
+  readonly table: RouteTable
+  readonly #services: Services
+  readonly #parts: RouterParts
+  readonly #tickets: Tickets
+  readonly #tenantLimiter: RateLimiter
+  /** Requests that no key vouches for, by remote address. */
+  readonly #addressLimiter: RateLimiter
+  readonly #cors: Cors
+  readonly #bodies: BodyReader
+  readonly #idPrefix = randomBytes(6).toString('base64url')
+  #requests = 0
+  #open = 0
+  #stopping = false
+  #idle: (() => void) | null = null
+
+  constructor(parts: RouterParts) {
+    const { config, store } = parts.services
+    this.#parts = parts
+    this.#services = parts.services
+    this.table = new RouteTable(parts.routes)
+    this.#tickets = new Tickets(store.secret, parts.authenticator)
+    this.#tenantLimiter = new RateLimiter(config.rateLimit)
+    this.#addressLimiter = new RateLimiter(config.rateLimit)
+    this.#cors = new Cors(config.corsOrigins)
+    this.#bodies = new BodyReader()
+  }
+
+  /** Answers one request, sooner or later; throws nothing. */
+  take(exchange: Exchange, upgrade: UpgradeExchange | null): void {
+    this.#requests += 1
+    const call: Call = {
+      exchange,
+      upgrade,
+      requestId: `${this.#idPrefix}-${this.#requests.toString(36)}`,
+      headers: [],
+      startedAtMs: performance.now(),
+      route: null,
+    }
+    call.headers.push(['X-Request-Id', call.requestId], ['X-Content-Type-Options', 'nosniff'])
+    call.headers.push(...this.#cors.headers(exchange.headers))
+    this.#open += 1
+    exchange.onClosed(() => this.#closed())
+    try {
+      this.#dispatch(call)
+    } catch (error) {
+      this.#fail(call, error)
+    }
+  }
+
+  /** New requests are refused from now on. Resolves when the open ones are answered. */
+  drain(): Promise<void> {
+    this.#stopping = true
+    if (this.#open === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#idle = resolve
+    })
+  }
+
+  close(): void {
+    this.#bodies.close()
+  }
+
+  /** Makes a ticket for a path that takes one. Throws Refusal where the key may not read it. */
+  issueTicket(principal: Principal, path: string): { ticket: string; expiresAt: string } {
+    const match = this.table.match('GET', path)
+    if (match.kind !== 'route' || match.compiled.route.ticket !== true) {
+      throw new Refusal('INVALID_BODY', {
+        message: 'resource: expected a path that takes tickets',
+        fields: { field: 'resource', expected: 'a path that takes tickets' },
+      })
+    }
+    const { route } = match.compiled
+    const needed = route.scope ?? []
+    if (!holdsScope(readOnly(principal.scopes), needed)) throw scopeMissing(needed)
+    route.exists?.(match.params, principal.tenant, this.#services)
+    return this.#tickets.issue(principal, path)
+  }
+
+  #dispatch(call: Call): void {
+    const { exchange } = call
+    if (this.#stopping) {
+      throw new Refusal('SHUTTING_DOWN', { fields: { retryAfter: limits.retryAfterS } })
+    }
+    if (exchange.framing === 'conflict') throw new Refusal('INVALID_FRAMING')
+    if (exchange.method === 'OPTIONS') {
+      this.#answerOptions(call)
+      return
+    }
+    const match = this.table.match(exchange.method, exchange.path)
+    const route = match.kind === 'route' ? match.compiled.route : null
+    call.route = route
+    if (match.kind === 'route' && match.compiled.route.scope === null) {
+      this.#serve(call, match.compiled, nobody, match.params, parseQuery(exchange.query))
+      return
+    }
+    const principal = this.#authenticate(call, route)
+    if (match.kind === 'none') throw new Refusal('ROUTE_NOT_FOUND')
+    if (match.kind === 'method') {
+      throw new Refusal('METHOD_NOT_ALLOWED', {
+        fields: { allowed: match.allowed },
+        headers: { Allow: match.allowed.join(', ') },
+      })
+    }
+    if (principal === null) throw unauthorized()
+    const { compiled, params } = match
+    const needed = compiled.route.scope ?? []
+    if (!holdsScope(principal.scopes, needed)) throw scopeMissing(needed)
+    if (compiled.route.ownOrigin === true) this.#cors.requireAllowed(exchange.headers)
+    const query = parseQuery(exchange.query)
+    if (compiled.route.ticket === true) query.delete('ticket')
+    this.#serve(call, compiled, principal, params, query)
+  }
+
+  #answerOptions(call: Call): void {
+    const { exchange } = call
+    const methods = exchange.path === '*' ? [] : this.table.methods(exchange.path)
+    if (methods.length === 0) throw new Refusal('ROUTE_NOT_FOUND')
+    const reply = this.#cors.preflight(exchange, methods)
+    const own = call.headers.filter(([name]) => name.startsWith('X-'))
+    this.#reply(call, { ...reply, headers: [...own, ...reply.headers] })
+  }
+
+  /**
+   * Who asks, counted against the limit of its tenant; null where nobody is named. Whoever is not
+   * known is counted by address, wrong keys too, so that keys cannot be guessed at any speed.
+   */
+  #authenticate(call: Call, route: Route | null): Principal | null {
+    let principal: Principal | null
+    try {
+      principal = this.#principal(call, route)
+    } catch (error) {
+      this.#limit(call, this.#addressLimiter.count(call.exchange.remoteAddress))
+      throw error
+    }
+    if (principal === null) {
+      this.#limit(call, this.#addressLimiter.count(call.exchange.remoteAddress))
+      return null
+    }
+    this.#limit(call, this.#tenantLimiter.count(String(principal.tenant)))
+    return principal
+  }
+
+  #principal({ exchange, upgrade }: Call, route: Route | null): Principal | null {
+    const byKey = this.#parts.authenticator.authenticate(exchange.headers, upgrade !== null)
+    const ticket = route?.ticket === true ? ticketOf(exchange.query) : null
+    if (ticket === null) return byKey
+    if (byKey !== null) throw unauthorized('Send an API key or a ticket, not both')
+    return this.#tickets.redeem(ticket, exchange.path)
+  }
+
+  #limit(call: Call, state: RateState | null): void {
+    if (state === null) return
+    call.headers.push(...rateHeaders(state))
+    if (state.exceeded) throw rateLimitExceeded(state)
+  }
+
+  #serve(
+    call: Call,
+    compiled: CompiledRoute,
+    principal: Principal,
+    params: PathParams,
+    members: ReadonlyMap<string, string>,
+  ): void {
+    const { route } = compiled
+    const input = {
+      params: readParams(params, compiled.checkParams),
+      query: readQuery(members, route.query, compiled.checkQuery),
+    }
+    const lease = this.#parts.budget.lease()
+    if (route.body === undefined) {
+      this.#run(call, route, principal, { ...input, body: undefined }, null, lease)
+      return
+    }
+    if (route.body === 'upload') this.#serveUpload(call, route, principal, input, lease)
+    else this.#serveJson(call, compiled, principal, input, lease)
+  }
+
+  #serveUpload(
+    call: Call,
+    route: Route,
+    principal: Principal,
+    input: Readonly<Record<string, unknown>>,
+    lease: BodyLease,
+  ): void {
+    const { headers } = call.exchange
+    const format = uploadFormat(headers)
+    const gzip = isGzip(headers)
+    const bytesMax = this.#services.config.uploadBytesMax
+    this.#bodies.read(call.exchange, bytesMax, lease).then(
+      (body) => {
+        const upload = { ...body, format, gzip }
+        this.#run(call, route, principal, { ...input, body: undefined }, upload, lease)
+      },
+      (error) => this.#fail(call, error, lease),
+    )
+  }
+
+  #serveJson(
+    call: Call,
+    compiled: CompiledRoute,
+    principal: Principal,
+    input: Readonly<Record<string, unknown>>,
+    lease: BodyLease,
+  ): void {
+    const { route, checkBody } = compiled
+    const { exchange } = call
+    const isOptional = route.bodyOptional === true
+    if (!(isOptional && exchange.framing === 'empty')) requireJson(exchange.headers)
+    const gzip = isGzip(exchange.headers)
+    const bytesMax = limits.requestBodyBytesMax
+    const parse = (body: Body): unknown => {
+      const bytes = gzip ? inflate(body, bytesMax) : new Uint8Array(body.buffer, 0, body.byteLength)
+      return checkBody === null ? undefined : readJsonBody(bytes, checkBody, isOptional)
+    }
+    this.#bodies
+      .read(exchange, bytesMax, lease)
+      .then((body) =>
+        this.#run(call, route, principal, { ...input, body: parse(body) }, null, lease),
+      )
+      .catch((error) => this.#fail(call, error, lease))
+  }
+
+  /**
+   * Handles and answers. The body's share of the budget is held until its handler is done with it.
+   */
+  #run(
+    call: Call,
+    route: Route,
+    principal: Principal,
+    input: Readonly<Record<string, unknown>>,
+    upload: UploadBody | null,
+    lease: BodyLease,
+  ): void {
+    let result: unknown
+    try {
+      result = route.handle(input, this.#context(call, principal, upload))
+    } catch (error) {
+      this.#fail(call, error, lease)
+      return
+    }
+    if (!(result instanceof Promise)) {
+      this.#finish(call, principal, result, lease)
+      return
+    }
+    result.then(
+      (value) => this.#finish(call, principal, value, lease),
+      (error) => this.#fail(call, error, lease),
+    )
+  }
+
+  #context(call: Call, principal: Principal, upload: UploadBody | null): RequestContext {
+    const { exchange, requestId } = call
+    return {
+      ...this.#services,
+      requestId,
+      principal,
+      tenant: principal.tenant,
+      user: principal.user,
+      keyId: principal.keyId,
+      headers: exchange.headers,
+      baseUrl: this.#baseUrl(exchange),
+      get signal() {
+        return exchange.signal
+      },
+      tickets: { issue: (asking, path) => this.issueTicket(asking, path) },
+      upload,
+    }
+  }
+
+  #baseUrl(exchange: Exchange): string {
+    const { publicUrl } = this.#services.config
+    if (publicUrl !== null) return publicUrl
+    const host = exchange.headers.get('host') ?? ''
+    const isHost = /^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(host)
+    return isHost ? `http://${host}` : this.#parts.ownUrl()
+  }
+
+  #finish(call: Call, principal: Principal, result: unknown, lease: BodyLease): void {
+    lease.release()
+    try {
+      if (result instanceof SessionEventStream) {
+        this.#count(call, 200)
+        this.#parts.streams.open(call.exchange, call.headers, principal, result)
+      } else if (result instanceof SessionSocket) {
+        if (call.upgrade === null) throw upgradeRequired()
+        this.#count(call, 101)
+        this.#parts.sockets.open(call.upgrade, principal, result)
+      } else {
+        this.#reply(call, valueReply(result, call.headers))
+      }
+    } catch (error) {
+      this.#fail(call, error)
+    }
+  }
+
+  #fail(call: Call, error: unknown, lease?: BodyLease): void {
+    lease?.release()
+    if (error instanceof ClientGone) return
+    const { requestId } = call
+    let refusal = error
+    if (!(refusal instanceof Refusal)) {
+      this.#services.log.error({ err: error, requestId, route: call.route?.path }, 'request failed')
+      refusal = new Refusal('INTERNAL')
+    }
+    this.#reply(call, errorReply(refusal as Refusal, requestId, call.headers, call.exchange))
+  }
+
+  #reply(call: Call, reply: Parameters<Exchange['reply']>[0]): void {
+    this.#count(call, reply.status)
+    call.exchange.reply(reply)
+  }
+
+  #count(call: Call, status: number): void {
+    const { requests, requestSeconds } = this.#services.metrics
+    const route = call.route?.path ?? 'none'
+    requests.inc({ method: call.route?.method ?? 'none', route, status })
+    requestSeconds.observe({ route }, (performance.now() - call.startedAtMs) / 1_000)
+  }
+
+  #closed(): void {
+    this.#open -= 1
+    if (this.#open === 0) this.#idle?.()
+  }
+}
+
+function upgradeRequired(): Refusal {
+  return new Refusal('INVALID_PARAMETER', {
+    message: 'Upgrade: expected websocket',
+    fields: { field: 'Upgrade', expected: 'websocket' },
+  })
+}

@@ -1,0 +1,85 @@
+import { readFileSync } from 'node:fs'
+import { Authenticator } from './auth.ts'
+import { BodyBudget } from './body.ts'
+import { allRoutes } from './http/routes.ts'
+import type { Route } from './route.ts'
+import { Router } from './router.ts'
+import type { Services } from './services.ts'
+import { EventStreams } from './sse.ts'
+import { UwsServer } from './uws.ts'
+import { SessionSockets } from './ws.ts'
+
+export interface Transport {
+  /** Resolves with the port that was bound; rejects where it cannot be. */
+  listen(host: string, port: number): Promise<{ port: number }>
+  /**
+   * New connections and requests are refused, subscribers are told, open requests finish; what is
+   * still open at the deadline is cut. Idempotent.
+   */
+  close(deadlineMs: number): Promise<void>
+}
+
+/** The front door. `routes` are all of the program's unless a test brings its own. */
+export function createTransport(
+  services: Services,
+  routes: readonly Route[] = allRoutes(readVersion()),
+): Transport {
+  const { log, metrics, store, config, hub } = services
+  const fault = (error: unknown) => log.error({ err: error }, 'a callback of the transport threw')
+  const authenticator = new Authenticator(store.apiKeys, config.apiKey, fault)
+  const budget = new BodyBudget(undefined, (bytes) => metrics.bodiesInFlightBytes.set(bytes))
+  const streams = new EventStreams(hub, authenticator, metrics)
+  const sockets = new SessionSockets(services, authenticator, budget)
+  let ownUrl = ''
+  const router = new Router({
+    services,
+    routes,
+    authenticator,
+    streams,
+    sockets,
+    budget,
+    ownUrl: () => ownUrl,
+  })
+  const server = new UwsServer({
+    request: (exchange) => router.take(exchange, null),
+    upgrade: (exchange) => router.take(exchange, exchange),
+    fault,
+  })
+  let closing: Promise<void> | null = null
+
+  async function close(deadlineMs: number): Promise<void> {
+    server.stopListening()
+    let timer: NodeJS.Timeout | undefined
+    const deadline = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, deadlineMs)
+    })
+    try {
+      const answered = router.drain()
+      streams.close()
+      await Promise.race([Promise.all([answered, sockets.stop()]), deadline])
+    } finally {
+      clearTimeout(timer)
+      authenticator.close()
+      router.close()
+      server.close()
+    }
+  }
+
+  return {
+    listen: async (host, port) => {
+      const bound = await server.listen(host, port)
+      ownUrl = `http://${host.includes(':') ? `[${host}]` : host}:${bound.port}`
+      return bound
+    },
+    close: (deadlineMs) => {
+      closing ??= close(deadlineMs)
+      return closing
+    },
+  }
+}
+
+function readVersion(): string {
+  // This file runs as dist/src/transport/server.js.
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}

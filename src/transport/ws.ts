@@ -1,0 +1,286 @@
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { Packr } from 'msgpackr'
+import { parseJson } from '../codecs/json.ts'
+import { Refusal } from '../contracts/errors.ts'
+import type { StoredEvent } from '../contracts/events.ts'
+import { type EndSession as EndOptions, EndSession } from '../contracts/http.ts'
+import type { Subscription } from '../events/hub.ts'
+import { sessionEnded } from '../ingest/session-report.ts'
+import { limits } from '../limits.ts'
+import type { SessionRow } from '../store/interfaces.ts'
+import { type Authenticator, holdsScope, scopeMissing, subprotocolKey } from './auth.ts'
+import { type BodyBudget, type BodyLease, saturated } from './body.ts'
+import type { Socket, SocketHandlers, UpgradeExchange } from './exchange.ts'
+import { requireValid } from './input.ts'
+import type { Principal, SessionSocket } from './route.ts'
+import type { Services } from './services.ts'
+
+/** RFC 6455, 7.4.1. */
+const closeCodes = { normal: 1_000, goingAway: 1_001, policy: 1_008 } as const
+const readingScopes = ['events:read', 'sessions:read'] as const
+
+const packr = new Packr({ useRecords: false })
+const endOptions = TypeCompiler.Compile(EndSession)
+
+type MessageId = string | number | null
+
+/** All open WebSockets of sessions. */
+export class SessionSockets {
+  readonly #open = new Set<Connection>()
+  #nextRejection = 0
+  #stopped: (() => void) | null = null
+
+  constructor(
+    readonly services: Services,
+    readonly authenticator: Authenticator,
+    readonly budget: BodyBudget,
+  ) {}
+
+  /** Throws Refusal `SATURATED` where the server has as many subscribers as it may. */
+  open(upgrade: UpgradeExchange, principal: Principal, { session, after }: SessionSocket): void {
+    if (this.#open.size >= limits.subscribersMax) throw saturated()
+    if (!upgrade.isOpen) return
+    const connection = new Connection(this, principal, session, after, () => {
+      this.#open.delete(connection)
+      this.services.metrics.subscribers.dec({ kind: 'websocket' })
+      if (this.#open.size === 0) this.#stopped?.()
+    })
+    this.#open.add(connection)
+    this.services.metrics.subscribers.inc({ kind: 'websocket' })
+    upgrade.accept(subprotocolKey(upgrade.headers) === null ? null : 'bearer', connection)
+  }
+
+  requestId(): string {
+    this.#nextRejection += 1
+    return `ws-${this.#nextRejection.toString(36)}`
+  }
+
+  /** Takes no more messages; each connection is closed once its open uploads are answered. */
+  stop(): Promise<void> {
+    for (const connection of [...this.#open]) connection.stop()
+    if (this.#open.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#stopped = resolve
+    })
+  }
+}
+
+/** One WebSocket: uploads in, outcomes and the session's events out. */
+class Connection implements SocketHandlers {
+  #socket: Socket | null = null
+  #subscription: Subscription | null = null
+  #unwatch: (() => void) | null = null
+  #pending = 0
+  #slow = false
+  #stopping = false
+  /** Set once the connection is to be closed as soon as its open messages are answered. */
+  #closing: { readonly code: number; readonly reason: string } | null = null
+  /** Events go out in the encoding of what the client sent last. */
+  #isBinary = false
+
+  constructor(
+    private readonly all: SessionSockets,
+    private readonly principal: Principal,
+    private readonly session: SessionRow,
+    private readonly after: number,
+    private readonly onClosed: () => void,
+  ) {}
+
+  open(socket: Socket): void {
+    this.#socket = socket
+    this.#unwatch = this.all.authenticator.watch(this.principal.keyId, () =>
+      socket.end(closeCodes.policy, 'key revoked'),
+    )
+    if (!holdsScope(this.principal.scopes, readingScopes)) return
+    const { hub } = this.all.services
+    if (hub.isPastEnd(this.session, this.after)) {
+      socket.end(closeCodes.normal, 'session ended')
+      return
+    }
+    this.#subscription = hub.subscribe({
+      tenant: this.session.tenant,
+      session: this.session.number,
+      after: this.after,
+      deliver: (events) => this.#deliver(events),
+      onEnd: (reason) => {
+        if (reason === 'stalled') socket.destroy()
+        else if (reason === 'terminal') this.#whenAnswered(closeCodes.normal, 'session ended')
+        else this.stop()
+      },
+    })
+  }
+
+  message(bytes: ArrayBuffer, isBinary: boolean): void {
+    this.#isBinary = isBinary
+    const refusal = this.#refusalNow(bytes.byteLength)
+    if (refusal !== null) {
+      this.#reject(null, refusal, isBinary)
+      return
+    }
+    const lease = this.all.budget.lease()
+    try {
+      lease.grow(bytes.byteLength)
+    } catch (error) {
+      this.#tellSlow(isBinary)
+      this.#reject(null, error, isBinary)
+      return
+    }
+    this.#pending += 1
+    // The library's buffer ends with this call; the copy is the worker's by transfer.
+    void this.#handle(bytes.slice(0), isBinary, lease)
+  }
+
+  drained(): void {
+    this.#subscription?.resume()
+  }
+
+  closed(): void {
+    this.#socket = null
+    this.#unwatch?.()
+    this.#subscription?.close()
+    this.onClosed()
+  }
+
+  stop(): void {
+    this.#stopping = true
+    this.#whenAnswered(closeCodes.goingAway, 'server stops')
+  }
+
+  #whenAnswered(code: number, reason: string): void {
+    this.#closing ??= { code, reason }
+    if (this.#pending === 0) this.#socket?.end(this.#closing.code, this.#closing.reason)
+  }
+
+  /** Why a message is not even looked at. */
+  #refusalNow(byteLength: number): Refusal | null {
+    if (this.#stopping) {
+      return new Refusal('SHUTTING_DOWN', { fields: { retryAfter: limits.retryAfterS } })
+    }
+    if (this.#pending >= limits.webSocketPendingUploadsMax) return saturated()
+    const { uploadBytesMax } = this.all.services.config
+    if (byteLength > uploadBytesMax) {
+      return new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: uploadBytesMax } })
+    }
+    return null
+  }
+
+  async #handle(buffer: ArrayBuffer, isBinary: boolean, lease: BodyLease): Promise<void> {
+    try {
+      await this.#outcome(buffer, isBinary)
+    } catch (error) {
+      this.#reject(null, error, isBinary)
+    } finally {
+      lease.release()
+      this.#pending -= 1
+      this.#tellGo(isBinary)
+      if (this.#closing !== null) this.#whenAnswered(this.#closing.code, this.#closing.reason)
+    }
+  }
+
+  async #outcome(buffer: ArrayBuffer, isBinary: boolean): Promise<void> {
+    const { uploads } = this.all.services
+    if (!this.principal.scopes.has('ingest')) {
+      await this.#withoutIngest(buffer, isBinary)
+      return
+    }
+    if (this.#pending >= limits.webSocketPendingUploadsMax / 2) this.#tellSlow(isBinary)
+    const outcome = await uploads.message(this.session, {
+      buffer,
+      byteLength: buffer.byteLength,
+      format: isBinary ? 'msgpack' : 'json',
+      gzip: false,
+    })
+    switch (outcome.kind) {
+      case 'ack':
+        this.#send({ type: 'ack', id: outcome.id, ...outcome.reply }, isBinary)
+        break
+      case 'rejected':
+        this.#reject(outcome.id, outcome.refusal, isBinary)
+        break
+      case 'control':
+        if (outcome.type === 'ping') this.#send({ type: 'pong', id: outcome.id }, isBinary)
+        else await this.#end(outcome.id, outcome.options, isBinary)
+        break
+    }
+  }
+
+  /**
+   * A connection that may not upload can still ping and, with the scope for it, end the session.
+   */
+  async #withoutIngest(buffer: ArrayBuffer, isBinary: boolean): Promise<void> {
+    const missing = scopeMissing('ingest')
+    if (isBinary || buffer.byteLength > limits.requestBodyBytesMax) throw missing
+    const message = parseJson(new Uint8Array(buffer))
+    if (typeof message !== 'object' || message === null) throw missing
+    const { type, id: givenId, ...options } = message as Record<string, unknown>
+    const id = typeof givenId === 'string' || typeof givenId === 'number' ? givenId : null
+    if (type === 'ping') this.#send({ type: 'pong', id }, isBinary)
+    else if (type === 'end') await this.#end(id, options, isBinary)
+    else this.#reject(id, missing, isBinary)
+  }
+
+  async #end(
+    id: MessageId,
+    options: Readonly<Record<string, unknown>>,
+    isBinary: boolean,
+  ): Promise<void> {
+    try {
+      if (!this.principal.scopes.has('sessions:write')) throw scopeMissing('sessions:write')
+      const request = requireValid(options, endOptions) as EndOptions
+      const { sessions } = this.all.services
+      const row = await sessions.end(this.session.tenant, this.session.id, request)
+      this.#send({ type: 'ack', id, ...sessionEnded(row) }, isBinary)
+    } catch (error) {
+      this.#reject(id, error, isBinary)
+    }
+  }
+
+  #reject(id: MessageId, error: unknown, isBinary: boolean): void {
+    const requestId = this.all.requestId()
+    let refusal = error
+    if (!(refusal instanceof Refusal)) {
+      this.all.services.log.error({ err: error, requestId }, 'message failed')
+      refusal = new Refusal('INTERNAL')
+    }
+    const body = (refusal as Refusal).body(requestId)
+    this.#send({ type: 'rejected', id, ...body }, isBinary)
+  }
+
+  /**
+   * The library cannot stop reading a WebSocket, so a client that is too fast is told, then
+   * refused.
+   */
+  #tellSlow(isBinary: boolean): void {
+    if (this.#slow) return
+    this.#slow = true
+    this.#send({ type: 'flow', state: 'slow' }, isBinary)
+  }
+
+  #tellGo(isBinary: boolean): void {
+    if (!this.#slow || this.#pending > limits.webSocketPendingUploadsMax / 4) return
+    this.#slow = false
+    this.#send({ type: 'flow', state: 'go' }, isBinary)
+  }
+
+  #deliver(events: readonly StoredEvent[]): boolean {
+    const messages: (string | Uint8Array)[] = events.map((event) =>
+      this.#isBinary ? packMessage(event) : formatMessage(event),
+    )
+    return this.#socket?.send(messages) ?? false
+  }
+
+  #send(message: Readonly<Record<string, unknown>>, isBinary: boolean): void {
+    this.#socket?.send([isBinary ? packr.pack(message) : JSON.stringify(message)])
+  }
+}
+
+/** The stored text of an event with its `type` and `eventId` put in front. */
+function formatMessage(event: StoredEvent): string {
+  const head = `{"type":${JSON.stringify(event.name)},"eventId":"event_${event.number}"`
+  return event.data === '{}' ? `${head}}` : `${head},${event.data.slice(1)}`
+}
+
+function packMessage(event: StoredEvent): Uint8Array {
+  const data = JSON.parse(event.data) as Record<string, unknown>
+  return packr.pack({ type: event.name, eventId: `event_${event.number}`, ...data })
+}

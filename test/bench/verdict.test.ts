@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { DiskResult } from '../../bench/messages.ts'
+import { judgeAtMost, judgeThroughput } from '../../bench/verdict.ts'
+
+function disk(recordsPerSecond: number): DiskResult {
+  const latency = { p50Ms: 1, p99Ms: 1, samples: 1 }
+  return { recordsPerSecond, bytesPerSecond: recordsPerSecond, latency }
+}
+
+test('a throughput has to reach its multiple of the published rate', () => {
+  const bound = { published: 1_000, factor: 10, disk: null }
+  assert.equal(judgeThroughput(10_000, bound).verdict, 'met')
+  assert.equal(judgeThroughput(9_999, bound).verdict, 'missed')
+  assert.equal(judgeThroughput(9_999, bound).required, 10_000)
+})
+
+test('a slow disk lowers what is required to its share, a fast one does not raise it', () => {
+  const bound = { published: 2_000, factor: 1 }
+  const slow = judgeThroughput(700, { ...bound, disk: disk(1_000) })
+  assert.deepEqual([slow.verdict, slow.required], ['met', 700])
+  assert.match(slow.note, /0\.7 of plain write and fdatasync 1000\/s/)
+  assert.equal(judgeThroughput(699, { ...bound, disk: disk(1_000) }).verdict, 'missed')
+  const fast = judgeThroughput(2_000, { ...bound, disk: disk(9_000) })
+  assert.deepEqual([fast.verdict, fast.required], ['met', 2_000])
+})
+
+test('a latency or a memory may equal its bound and not pass it', () => {
+  assert.equal(judgeAtMost(50, 50).verdict, 'met')
+  assert.equal(judgeAtMost(50.01, 50).verdict, 'missed')
+})

@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import type { AtomEntry, SessionRow } from '../../src/store/interfaces.ts'
+
+/** A folder for one test, removed when the test ends. */
+export async function temporaryFolder(t: TestContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'atomstream-store-'))
+  t.after(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+export function newSession(
+  id: string,
+  changes: Partial<SessionRow> = {},
+): Omit<SessionRow, 'number'> {
+  return {
+    id,
+    tenant: 1,
+    type: 'telemetry',
+    name: `session ${id}`,
+    status: 'active',
+    metadata: { device: 'sensor-1', nested: { floor: 3 } },
+    batchSize: 1_000,
+    maxBatchDelayMs: 5_000,
+    maxConcurrentBatches: 5,
+    retry: { maxRetries: 3, retryDelayMs: 1_000, retryBackoffMultiplier: 1.5 },
+    decode: {
+      sessionType: 'telemetry',
+      onInvalid: 'reject-records',
+      verify: 'structure',
+      schema: '{"fields":[]}',
+    },
+    createdAtMs: 1_750_000_000_000.5,
+    lastActivityAtMs: 1_750_000_000_001,
+    endedAtMs: null,
+    bytesReceived: 0,
+    recordsReceived: 0,
+    recordsRejected: 0,
+    recordsQueued: 0,
+    atomsCreated: 0,
+    batchesReceived: 0,
+    batchesProcessed: 0,
+    processingTimeMs: 0,
+    nextBatch: 0,
+    atomRows: 0,
+    rejectedRows: 0,
+    journalEntries: 0,
+    chain: new Uint8Array(32),
+    ...changes,
+  }
+}
+
+export function sha256(...parts: readonly (Uint8Array | string)[]): Uint8Array {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return new Uint8Array(hash.digest())
+}
+
+/** Bytes that nothing else holds, and their name. */
+export function blobOf(text: string, byteLength = 100): { bytes: Uint8Array; hash: Uint8Array } {
+  const bytes = new Uint8Array(byteLength)
+  let block = sha256(text)
+  for (let offset = 0; offset < byteLength; offset += block.byteLength) {
+    bytes.set(block.subarray(0, byteLength - offset), offset)
+    block = sha256(block)
+  }
+  return { bytes, hash: sha256(bytes) }
+}
+
+export function atomOf(hash: Uint8Array, batch = 0): Omit<AtomEntry, 'seq'> {
+  return {
+    kind: 'frame',
+    hash,
+    byteLength: 100,
+    atoms: 1,
+    fromMs: 1_750_000_000_000.25,
+    toMs: 1_750_000_000_001,
+    batch,
+    metadata: { frameNumber: batch, keyframe: true, note: null },
+  }
+}

@@ -1,0 +1,159 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import type { TestContext } from 'node:test'
+import { Type } from '@sinclair/typebox'
+import { newApiKey } from '../../src/cli/keys.ts'
+import { type Config, loadConfig } from '../../src/config.ts'
+import { createLogger } from '../../src/log.ts'
+import { createMetrics } from '../../src/metrics.ts'
+import type { Scope, Store } from '../../src/store/interfaces.ts'
+import { Reply, type Route, route } from '../../src/transport/route.ts'
+import { createTransport } from '../../src/transport/server.ts'
+import { openIngest } from '../support/ingest.ts'
+import { within } from '../support/waiting.ts'
+
+export const ownKey = 'test-key-0123456789abcdef'
+
+/** The front door on a free port, over a real store and real workers. */
+export async function openDoor(
+  t: TestContext,
+  options: { config?: Partial<Config>; routes?: readonly Route[] } = {},
+) {
+  const ingest = await openIngest(t)
+  const config: Config = {
+    ...loadConfig([], { ATOMSTREAM_API_KEY: ownKey, ATOMSTREAM_RATE_LIMIT: '0' }),
+    ...options.config,
+  }
+  const { store, sessions, uploads, records, hub } = ingest
+  const lines: string[] = []
+  const log = createLogger('debug', { write: (line: string) => void lines.push(line) })
+  const metrics = createMetrics()
+  const services = { config, log, metrics, store, sessions, uploads, records, hub }
+  const transport =
+    options.routes === undefined
+      ? createTransport(services)
+      : createTransport(services, options.routes)
+  const { port } = await transport.listen('127.0.0.1', 0)
+  t.after(() => transport.close(1_000))
+  return { ...ingest, transport, metrics, port, url: `http://127.0.0.1:${port}`, lines }
+}
+
+/** A stored key, as the command line makes it. */
+export async function addKey(store: Store, tenant: number, scopes: Scope[]) {
+  const made = newApiKey({ tenant, user: 'tester', scopes })
+  await store.commit((transaction) => transaction.putApiKey(made.row))
+  return made
+}
+
+export function bearer(key: string = ownKey): { Authorization: string } {
+  return { Authorization: `Bearer ${key}` }
+}
+
+/** A TCP connection that speaks bytes, for what no HTTP client would send. */
+export class RawConnection {
+  received = ''
+  readonly closed: Promise<unknown>
+
+  constructor(readonly socket: Socket) {
+    socket.setEncoding('latin1')
+    socket.on('data', (chunk: string) => {
+      this.received += chunk
+    })
+    socket.on('error', () => {})
+    this.closed = once(socket, 'close')
+  }
+
+  /** Waits until this many replies, or this text, have come. */
+  async until(text: string, count = 1): Promise<string> {
+    const arrived = (async () => {
+      while (this.received.split(text).length - 1 < count) {
+        if (this.socket.closed) break
+        await Promise.race([once(this.socket, 'data'), this.closed])
+      }
+    })()
+    await within(arrived, `${count} times ${JSON.stringify(text)} in ${this.received}`)
+    return this.received
+  }
+}
+
+export async function rawConnection(t: TestContext, port: number): Promise<RawConnection> {
+  const socket = connect(port, '127.0.0.1')
+  const connection = new RawConnection(socket)
+  t.after(() => socket.destroy())
+  await once(socket, 'connect')
+  return connection
+}
+
+/** Routes that show what reached their handlers. */
+export const echoRoutes: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/upload',
+    summary: 'Tells what arrived',
+    scope: 'ingest',
+    body: 'upload',
+    replies: { 200: Type.Unknown() },
+    errors: [],
+    handle: (_, { upload }) => ({
+      bytes: upload?.byteLength,
+      bufferBytes: upload?.buffer.byteLength,
+      format: upload?.format,
+      gzip: upload?.gzip,
+      last: upload === null ? null : new Uint8Array(upload.buffer).at(-1),
+    }),
+  }),
+  route({
+    method: 'POST',
+    path: '/json',
+    summary: 'Gives the body back',
+    scope: 'sessions:write',
+    body: Type.Object(
+      {
+        name: Type.Optional(Type.String({ maxLength: 5 })),
+        nested: Type.Optional(Type.Object({ count: Type.Integer({ minimum: 0 }) })),
+      },
+      { additionalProperties: false },
+    ),
+    bodyOptional: true,
+    replies: { 200: Type.Unknown() },
+    errors: [],
+    handle: ({ body }) => body,
+  }),
+  route({
+    method: 'GET',
+    path: '/things/:id',
+    summary: 'Gives its input back',
+    scope: 'sessions:read',
+    params: Type.Object({ id: Type.String() }),
+    query: Type.Object({
+      limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 10 })),
+      name: Type.Optional(Type.String()),
+    }),
+    replies: { 200: Type.Unknown() },
+    errors: [],
+    handle: ({ params, query }, { baseUrl }) => ({ ...params, ...query, baseUrl }),
+  }),
+  route({
+    method: 'GET',
+    path: '/broken',
+    summary: 'Throws',
+    scope: 'sessions:read',
+    replies: {},
+    errors: [],
+    handle: () => {
+      throw new Error('a secret of the inside')
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/large',
+    summary: 'Many bytes',
+    scope: 'sessions:read',
+    replies: { 200: 'application/octet-stream' },
+    errors: [],
+    handle: () =>
+      new Reply(200, Buffer.alloc(20_000_000, 'abcdefghij'), {
+        'Content-Type': 'application/octet-stream',
+      }),
+  }),
+]
