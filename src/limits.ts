@@ -85,6 +85,8 @@ export const limits = {
   workerHeapMiBMax: 448,
   /** Tasks waiting in the pool itself: merges and reads beside a few decode tasks. */
   poolQueueTasksMax: 1_024,
+  /** The first task must be done within this time after the start. */
+  poolStartTimeoutMs: 10_000,
   /** Running tasks may finish within this time when the pool closes. */
   poolCloseTimeoutMs: 5_000,
   workersMax: 256,

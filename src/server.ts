@@ -1,6 +1,5 @@
-import { join } from 'node:path'
 import { newApiKey } from './cli/keys.ts'
-import type { Config } from './config.ts'
+import { type Config, storeOptions } from './config.ts'
 import { EventHub } from './events/hub.ts'
 import { RecordReader } from './ingest/record-reader.ts'
 import { SessionService } from './ingest/sessions.ts'
@@ -24,14 +23,10 @@ export interface RunningServer {
 /** The composition root: starts in order, closes in reverse. Throws where a part does not start. */
 export async function startServer(config: Config, log: Logger): Promise<RunningServer> {
   const metrics = createMetrics()
-  const store = openStore({
-    path: join(config.dataDir, 'store'),
-    durability: config.durability,
-    maxBytes: config.storeBytesMax,
-    exclusive: true,
-  })
+  const store = openStore(storeOptions(config))
   await createFirstKey(store, config)
   const pool = new WorkerPool({ workers: config.workers })
+  await pool.ready()
   const decoder = new Decoder(pool, config.workers)
   const sessions = new SessionService({ store, pool, log, metrics })
   const uploads = new UploadService({ sessions, decoder, store, metrics })

@@ -140,9 +140,8 @@ function checkMembers(
 /** RFC 3339 in UTC. msgpack has a timestamp of its own, which arrives as a Date. */
 function readTimestamp(value: unknown): string {
   const timestamp = parseTimestamp(value instanceof Date ? value.getTime() : value)
-  if (typeof timestamp !== 'string') return formatTimestamp(timestamp.ms, timestamp.us)
-  const message = `Cannot parse '${shownValue(value)}' as datetime: it ${timestamp}`
-  throw new RecordFault('timestamp', value, 'datetime', message)
+  if (timestamp === null) throw unparsable('timestamp', value, 'datetime')
+  return formatTimestamp(timestamp)
 }
 
 function unparsable(field: string, value: unknown, expectedType: string): RecordFault {

@@ -1,8 +1,9 @@
+import { formatTimestamp } from '../codecs/telemetry/timestamp.ts'
 import type { EncodedPage } from '../contracts/tasks.ts'
 import type { SessionRow, Transaction } from '../store/interfaces.ts'
 import type { AdmittedUpload, Batch, BatchEntry } from './batch.ts'
 import { appendSessionEvent } from './session-events.ts'
-import { batchName, isoTime } from './session-report.ts'
+import { batchName } from './session-report.ts'
 
 /**
  * What the transactions of a batch write: the journal entry of a queued upload, and the atoms, counters
@@ -138,8 +139,8 @@ function storeAtoms(
       metadata: {
         batchId,
         recordCount: page.records,
-        from: isoTime(page.fromMs),
-        to: isoTime(page.toMs),
+        from: instant(page.fromMs),
+        to: instant(page.toMs),
       },
     })
     return
@@ -147,7 +148,7 @@ function storeAtoms(
   const kind = session.type === 'video' ? 'frame' : 'buffer'
   for (const item of content.items) {
     if (item.bytes !== null) transaction.putBlob(session.tenant, item.hash, item.bytes)
-    const atMs = Date.parse(String(item.metadata['timestamp']))
+    const atMs = Date.parse(String(item.metadata.timestamp))
     transaction.appendAtom(session, {
       kind,
       hash: item.hash,
@@ -178,4 +179,10 @@ function countUpload(
     batchId: batchName(batch.number),
     rejectedCount: upload.rejected.length,
   })
+}
+
+/** RFC 3339 of milliseconds with a fraction. */
+function instant(ms: number): string {
+  const whole = Math.floor(ms)
+  return formatTimestamp({ ms: whole, us: Math.round((ms - whole) * 1000) })
 }

@@ -10,8 +10,8 @@ export function appendSessionEvent<N extends SessionEventName>(
   data: Omit<SessionEventData<N>, 'sessionId' | 'timestamp'>,
 ): void {
   transaction.appendEvent(session.tenant, session.number, name, {
-    ...data,
     sessionId: session.id,
+    ...data,
     timestamp: isoTime(transaction.nowMs),
   })
 }

@@ -54,6 +54,31 @@ export class WorkerPool {
   }
 
   /**
+   * Resolves once a worker has done an empty task. Rejects where none does in time: a thread whose
+   * modules do not load would else leave every upload without an answer.
+   */
+  async ready(): Promise<void> {
+    const empty = this.run({
+      kind: 'read',
+      blocks: [],
+      fromMs: null,
+      toMs: null,
+      fields: null,
+      limit: 1,
+      format: 'json',
+    })
+    const deadline = new AbortController()
+    const timeout = delay(limits.poolStartTimeoutMs, true, { signal: deadline.signal })
+    try {
+      const isLate = await Promise.race([empty.then(() => false), timeout])
+      if (isLate) throw new Error('no worker thread started in time: is the install complete?')
+    } finally {
+      deadline.abort()
+      await timeout.catch(() => undefined)
+    }
+  }
+
+  /**
    * Runs a task on a worker. Its buffers are transferred once a thread takes it: detached here, so the
    * caller hands them over for good. Rejects with Refusal `SATURATED` where the queue is full,
    * `SHUTTING_DOWN` after close, and WorkerFailure where the worker fails.

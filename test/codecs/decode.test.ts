@@ -81,14 +81,17 @@ test('a body that is not what it claims to be is refused by name', async () => {
   await refused(raw(bomb, { gzip: true }), 'BODY_TOO_LARGE')
 })
 
-test('a body of another session type is refused and names the member that lacks', async () => {
-  const document = { frames: [{ ...frame, imageData: '' }] }
-  for (const type of ['telemetry', 'audio'] as const) {
-    const { fields } = await refused(uploadOf(type, document), 'INVALID_BODY')
-    assert.equal(fields.field, type === 'telemetry' ? 'records' : 'buffers')
+test('a body of another session type is refused and told what was expected', async () => {
+  const sent = [
+    [uploadOf('telemetry', { frames: [frame] }), 'frames', /records/],
+    [uploadOf('audio', { frames: [frame] }), 'frames', /buffers/],
+    [uploadOf('video', telemetryDocument(1)), 'records', /frames/],
+  ] as const
+  for (const [upload, field, text] of sent) {
+    const verdict = await refused(upload, 'INVALID_BODY')
+    assert.equal(verdict.fields.field, field)
+    assert.match(verdict.message, text)
   }
-  const { fields } = await refused(uploadOf('video', telemetryDocument(1)), 'INVALID_BODY')
-  assert.equal(fields.field, 'frames')
 })
 
 test('a message bears its id and idempotencyKey into the verdict', async () => {
@@ -117,7 +120,7 @@ test('ping and end are control messages, with what else they say', async () => {
   })
 })
 
-test('a message of another type is refused under its id', async () => {
+test('a message that is refused bears its id', async () => {
   const { id, fields } = await refused(message({ type: 'video', id: 'm-1' }), 'INVALID_BODY')
   assert.equal(id, 'm-1')
   assert.equal(fields.field, 'type')
@@ -126,6 +129,10 @@ test('a message of another type is refused under its id', async () => {
     'INVALID_BODY',
   )
   assert.equal(invalid.id, 'm-2')
+  const wrongKey = { type: 'telemetry', id: 'm-3', idempotencyKey: ' ', ...telemetryDocument(1) }
+  assert.equal((await refused(message(wrongKey), 'INVALID_BODY')).id, 'm-3')
+  const extra = { type: 'telemetry', id: 4, colour: 'red', ...telemetryDocument(1) }
+  assert.equal((await refused(message(extra), 'INVALID_BODY')).id, 4)
 })
 
 test('the buffers of a task that go back are those of its accepted uploads', async () => {

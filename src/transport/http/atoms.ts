@@ -63,10 +63,13 @@ export const readAtomRecord = route({
   params: Type.Object({ hash: Type.String(), index: Type.String() }),
   replies: { 200: RecordRow },
   errors: ['ATOM_NOT_FOUND'],
-  handle: async ({ params }, { tenant, records }) => {
+  handle: async ({ params }, { tenant, records, store }) => {
     const { hash, index } = params
-    const isIndex = /^\d{1,5}$/.test(index)
-    const text = isIndex ? await records.record(tenant, parseHash(hash), Number(index)) : null
+    const digest = parseHash(hash)
+    // Only blocks have records: the reader takes what it is given for one.
+    const bytes = /^\d{1,5}$/.test(index) ? store.blobs.get(tenant, digest) : null
+    if (bytes === null || sniff(bytes) !== 'application/octet-stream') throw atomNotFound(hash)
+    const text = await records.record(tenant, digest, Number(index))
     if (text === null) throw atomNotFound(hash)
     return new Reply(200, text)
   },
