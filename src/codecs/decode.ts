@@ -8,8 +8,8 @@ type Opened = ReturnType<typeof openUpload>
 type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
 
 /**
- * Decodes and validates one upload body or WebSocket message. Whatever is wrong with it comes back as a
- * `refused` verdict; a rejection means a bug.
+ * Decodes and validates one upload body or WebSocket message. Whatever is wrong with it comes back
+ * as a `refused` verdict; a rejection means a bug.
  */
 export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict> {
   let id: DecodeVerdict['id'] = null

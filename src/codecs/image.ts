@@ -3,17 +3,19 @@ import { limits } from '../limits.ts'
 import type { JpegStructure } from './jpeg.ts'
 import { MediaFault } from './media-fault.ts'
 
-// libvips keeps these for the whole process. A body may claim any format, so only the JPEG loader stays;
-// every frame is another image, so a cache would only hold memory; the pool is the parallelism.
+// libvips keeps these for the whole process. A body may claim any format, so only the JPEG loader
+// stays; every frame is another image, so a cache would only hold memory; the pool is the
+// parallelism.
 sharp.block({ operation: ['VipsForeignLoad'] })
 sharp.unblock({ operation: ['VipsForeignLoadJpeg'] })
 sharp.cache(false)
 sharp.concurrency(1)
 
 /**
- * Decodes every pixel of a JPEG whose structure has been read. Throws MediaFault where the entropy-coded
- * data is corrupt or incomplete, the decoder warns of anything else, or it sees another size.
- * One component of the picture is kept, as 8-bit pixels, and dropped: about 6 ms for 1920×1080.
+ * Decodes every pixel of a JPEG whose structure has been read. Throws MediaFault where the
+ * entropy-coded data is corrupt or incomplete, the decoder warns of anything else, or it sees
+ * another size. One component of the picture is kept, as 8-bit pixels, and dropped: about 6 ms for
+ * 1920×1080.
  */
 export async function verifyPixels(bytes: Uint8Array, structure: JpegStructure): Promise<void> {
   const { width, height } = await decode(bytes)

@@ -64,9 +64,9 @@ interface Frame {
 }
 
 /**
- * Reads the structure of one JPEG image. Throws MediaFault where the bytes are not exactly one complete
- * baseline, extended or progressive image with its own tables. After the end marker only zero and 0xFF
- * padding may follow.
+ * Reads the structure of one JPEG image. Throws MediaFault where the bytes are not exactly one
+ * complete baseline, extended or progressive image with its own tables. After the end marker only
+ * zero and 0xFF padding may follow.
  */
 export function readJpegStructure(bytes: Uint8Array): JpegStructure {
   return new MarkerWalk(bytes).run()

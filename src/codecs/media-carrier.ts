@@ -9,14 +9,19 @@ export interface MediaBody {
   readonly format: BodyFormat
   /** The body without its content encoding; msgpack's binary values are views into it. */
   readonly bytes: Uint8Array
-  /** The upload's own buffer, which may be transferred; `bytes` lie in it unless they were inflated. */
+  /**
+   * The upload's own buffer, which may be transferred; `bytes` lie in it unless they were
+   * inflated.
+   */
   readonly body: ArrayBuffer
 }
 
 /** Where the bytes of an upload's records lie: one buffer, which goes back to the main thread. */
 export interface Carrier {
   readonly buffer: ArrayBuffer
-  /** Finds or decodes the bytes that a record carries. Throws RecordFault where it carries none. */
+  /**
+   * Finds or decodes the bytes that a record carries. Throws RecordFault where it carries none.
+   */
   place(value: unknown): { readonly byteOffset: number; readonly byteLength: number }
 }
 
@@ -59,9 +64,9 @@ function base64Carrier(kind: MediaKind, records: readonly unknown[]): Carrier {
 }
 
 /**
- * msgpack: the bytes already lie in the body, whose buffer goes back as it came. What was inflated may lie
- * in a larger buffer, even in the pool that Node shares among its small buffers: that is not ours to give
- * away, so it is copied.
+ * msgpack: the bytes already lie in the body, whose buffer goes back as it came. What was inflated
+ * may lie in a larger buffer, even in the pool that Node shares among its small buffers: that is
+ * not ours to give away, so it is copied.
  */
 function binaryCarrier(kind: MediaKind, { bytes, body }: MediaBody): Carrier {
   const shared = bytes.buffer

@@ -1,8 +1,8 @@
 /**
- * What is wrong with the bytes of a frame or buffer:
- * `empty` no bytes; `wrong-format` another format or none we know; `truncated` bytes are missing at the
- * end; `malformed` the format's own rules are broken; `unsupported` valid, but a variant that we refuse;
- * `out-of-range` valid, but past a bound of ours; `trailing-bytes` more follows after the end.
+ * What is wrong with the bytes of a frame or buffer: `empty` no bytes; `wrong-format` another
+ * format or none we know; `truncated` bytes are missing at the end; `malformed` the format's own
+ * rules are broken; `unsupported` valid, but a variant that we refuse; `out-of-range` valid, but
+ * past a bound of ours; `trailing-bytes` more follows after the end.
  */
 export type MediaFaultReason =
   | 'empty'
@@ -13,7 +13,9 @@ export type MediaFaultReason =
   | 'out-of-range'
   | 'trailing-bytes'
 
-/** The bytes of a frame or buffer are not what they claim to be. `byteOffset` is where it shows. */
+/**
+ * The bytes of a frame or buffer are not what they claim to be. `byteOffset` is where it shows.
+ */
 export class MediaFault extends Error {
   constructor(
     readonly reason: MediaFaultReason,
@@ -50,7 +52,10 @@ const magics: readonly { readonly name: string; readonly offset: number; readonl
     { name: 'a PDF document', offset: 0, text: '%PDF' },
   ]
 
-/** Names a file of another kind by its magic, so that the client sees what it has sent; null if unknown. */
+/**
+ * Names a file of another kind by its magic, so that the client sees what it has sent; null if
+ * unknown.
+ */
 export function nameByMagic(bytes: Uint8Array): string | null {
   const head = Buffer.from(bytes.subarray(0, 16)).toString('latin1')
   return magics.find(({ offset, text }) => head.startsWith(text, offset))?.name ?? null

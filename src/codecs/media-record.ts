@@ -1,8 +1,8 @@
 import { limits } from '../limits.ts'
 
 /**
- * What is wrong with one frame or buffer, in the documented terms. Thrown while a record is checked and
- * turned into data before it leaves the codec.
+ * What is wrong with one frame or buffer, in the documented terms. Thrown while a record is
+ * checked and turned into data before it leaves the codec.
  */
 export class RecordFault extends Error {
   constructor(
@@ -16,7 +16,9 @@ export class RecordFault extends Error {
   }
 }
 
-/** A value as a client is shown it: scalars as they are, strings and JSON text cut, bytes counted. */
+/**
+ * A value as a client is shown it: scalars as they are, strings and JSON text cut, bytes counted.
+ */
 export function shownValue(value: unknown): string | number | boolean | null {
   if (value === undefined || value === null) return null
   if (typeof value === 'boolean') return value

@@ -32,9 +32,9 @@ export function decodeFrames(
 }
 
 /**
- * Decodes and checks the `buffers` of an upload body. Throws Refusal: `INVALID_BODY` where the list is
- * missing or empty, `BATCH_SIZE_EXCEEDED` where it is too long, `INVALID_RECORDS` where nothing of it
- * is valid, or not everything under `reject-batch`.
+ * Decodes and checks the `buffers` of an upload body. Throws Refusal: `INVALID_BODY` where the
+ * list is missing or empty, `BATCH_SIZE_EXCEEDED` where it is too long, `INVALID_RECORDS` where
+ * nothing of it is valid, or not everything under `reject-batch`.
  */
 export function decodeBuffers(
   document: Document,
@@ -52,7 +52,8 @@ async function decodeMedia(
 ): Promise<DecodedMedia> {
   const records = requireList(document[kind.list], kind.list)
   const carrier = openCarrier(kind, records, body)
-  // All digests in one buffer: each of its own, or of Node's pool, would be cloned as a whole buffer.
+  // All digests in one buffer: each of its own, or of Node's pool, would be cloned as a whole
+  // buffer.
   const digests = new Uint8Array(records.length * digestBytes)
   const items: MediaItem[] = []
   const rejected: RejectedRecord[] = []

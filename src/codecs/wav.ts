@@ -93,7 +93,8 @@ function checkContainer(file: Buffer): void {
   }
   if (file.length < 12) fault('truncated', file.length, 'The WAV file is truncated in its header')
   const claimed = file.readUInt32LE(4) + 8
-  // A writer may count the pad byte of an odd data chunk or leave it out, in the size and in the file.
+  // A writer may count the pad byte of an odd data chunk or leave it out, in the size and in the
+  // file.
   if (claimed > file.length + (claimed % 2 === 0 && file.length % 2 === 1 ? 1 : 0)) {
     fault('truncated', 4, `The WAV header claims ${claimed} bytes, ${file.length} are there`)
   }
@@ -216,9 +217,9 @@ interface ParsedData {
 }
 
 /**
- * Has wavefile parse the `fmt ` and `data` chunks and compares. It gets these two alone: it takes the
- * number of cue points and loops from their chunks without looking at their size, and nested LIST chunks
- * cost it exponential time.
+ * Has wavefile parse the `fmt ` and `data` chunks and compares. It gets these two alone: it takes
+ * the number of cue points and loops from their chunks without looking at their size, and nested
+ * LIST chunks cost it exponential time.
  */
 function confirm(file: Buffer, formatChunk: Chunk, expected: WavStructure): void {
   const formatEnd = 20 + formatChunk.byteLength

@@ -10,9 +10,9 @@ interface Waiting {
 }
 
 /**
- * Gathers uploads into tasks in front of the pool. While a worker is free an upload goes at once; once
- * all are busy what comes waits in order, and each task that returns takes a share of it along. So many
- * small uploads cost few messages, and a lone one no delay.
+ * Gathers uploads into tasks in front of the pool. While a worker is free an upload goes at once;
+ * once all are busy what comes waits in order, and each task that returns takes a share of it
+ * along. So many small uploads cost few messages, and a lone one no delay.
  */
 export class Decoder {
   readonly #pool: WorkerPool
@@ -40,9 +40,9 @@ export class Decoder {
   }
 
   /**
-   * Decodes one upload on a worker; its body is transferred. Rejects with Refusal `SATURATED` where
-   * `limits.decodeQueueUploadsMax` wait, `SHUTTING_DOWN` after close, and WorkerFailure where the
-   * worker failed on the task that the upload was part of.
+   * Decodes one upload on a worker; its body is transferred. Rejects with Refusal `SATURATED`
+   * where `limits.decodeQueueUploadsMax` wait, `SHUTTING_DOWN` after close, and WorkerFailure
+   * where the worker failed on the task that the upload was part of.
    */
   decode(upload: DecodeUpload): Promise<DecodeVerdict> {
     if (this.#closing !== null) return Promise.reject(unavailable('SHUTTING_DOWN'))
@@ -56,8 +56,8 @@ export class Decoder {
   }
 
   /**
-   * Refuses new uploads and lets those it has finish for `limits.poolCloseTimeoutMs`; those that still
-   * wait then are refused. Idempotent. The pool stays open.
+   * Refuses new uploads and lets those it has finish for `limits.poolCloseTimeoutMs`; those that
+   * still wait then are refused. Idempotent. The pool stays open.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -68,7 +68,8 @@ export class Decoder {
     const deadline = new AbortController()
     const { signal } = deadline
     const timeout = delay(limits.poolCloseTimeoutMs, undefined, { signal }).catch(() => undefined)
-    // A task that ends takes what waits along before it leaves the set, so an empty set is the end.
+    // A task that ends takes what waits along before it leaves the set, so an empty set is the
+    // end.
     while (this.#running.size > 0) {
       const late = await Promise.race([Promise.race(this.#running), timeout.then(() => true)])
       if (late === true) break

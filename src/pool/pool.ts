@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
-// glibc unloads libvips with the first worker that ends unless the main thread has loaded it before.
+// glibc unloads libvips with the first worker that ends unless the main thread has loaded it
+// before.
 import 'sharp'
 import { Refusal } from '../contracts/errors.ts'
 import type { TaskResults, WorkerTask } from '../contracts/tasks.ts'
@@ -42,7 +43,8 @@ export class WorkerPool {
       recordTiming: false,
       resourceLimits: { maxOldGenerationSizeMb: limits.workerHeapMiBMax },
     })
-    // A thread that fails between tasks is reported here alone; without a listener it ends the process.
+    // A thread that fails between tasks is reported here alone; without a listener it ends the
+    // process.
     this.#piscina.on('error', (error: unknown) => {
       log?.error({ err: error }, 'worker failed between tasks')
     })
@@ -79,8 +81,8 @@ export class WorkerPool {
   }
 
   /**
-   * Runs a task on a worker. Its buffers are transferred once a thread takes it: detached here, so the
-   * caller hands them over for good. Rejects with Refusal `SATURATED` where the queue is full,
+   * Runs a task on a worker. Its buffers are transferred once a thread takes it: detached here, so
+   * the caller hands them over for good. Rejects with Refusal `SATURATED` where the queue is full,
    * `SHUTTING_DOWN` after close, and WorkerFailure where the worker fails.
    */
   async run<K extends WorkerTask['kind']>(
@@ -102,9 +104,9 @@ export class WorkerPool {
   }
 
   /**
-   * Refuses new tasks, lets those it has finish for `limits.poolCloseTimeoutMs`, then ends the threads.
-   * Idempotent. Piscina's own close is not used: it ends the threads once the first of several tasks is
-   * done.
+   * Refuses new tasks, lets those it has finish for `limits.poolCloseTimeoutMs`, then ends the
+   * threads. Idempotent. Piscina's own close is not used: it ends the threads once the first of
+   * several tasks is done.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()

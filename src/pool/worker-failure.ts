@@ -1,6 +1,7 @@
 /**
- * A worker failed to do a task: it died, ran out of memory, or its code has a bug. The task's input was
- * transferred and is gone. Not a fault of the request; `cause` is what the pool reported.
+ * A worker failed to do a task: it died, ran out of memory, or its code has a bug. The task's
+ * input was transferred and is gone. Not a fault of the request; `cause` is what the pool
+ * reported.
  */
 export class WorkerFailure extends Error {
   constructor(taskKind: string, cause: unknown) {

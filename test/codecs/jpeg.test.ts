@@ -23,7 +23,10 @@ function refuses(bytes: Uint8Array, reason: MediaFaultReason, message: RegExp): 
   assert.fail('the bytes were accepted')
 }
 
-/** Position of the first segment with this marker; before the scan data no other 0xFF is followed by it. */
+/**
+ * Position of the first segment with this marker; before the scan data no other 0xFF is followed
+ * by it.
+ */
 function segment(bytes: Uint8Array, marker: number): number {
   const at = Buffer.from(bytes).indexOf(Buffer.from([0xff, marker]))
   assert.notEqual(at, -1)

@@ -52,7 +52,9 @@ const frames = (...list: unknown[]) =>
 const buffers = (...list: unknown[]) =>
   decodeBuffers({ buffers: list }, { format: 'json', ...noBody }, audio)
 
-/** Lays the images into one body and gives the frames as views into it, as the msgpack reader does. */
+/**
+ * Lays the images into one body and gives the frames as views into it, as the msgpack reader does.
+ */
 function binaryBody(capacity: number, at: number): { body: ArrayBuffer; list: Members[] } {
   const body = new ArrayBuffer(capacity)
   let end = at

@@ -8,7 +8,9 @@ import { WorkerPool } from '../../src/pool/pool.ts'
 import { WorkerFailure } from '../../src/pool/worker-failure.ts'
 import { telemetryDocument, uploadOf } from '../support/uploads.ts'
 
-/** A pool that also notes how many uploads each task carries, in the order in which it takes them. */
+/**
+ * A pool that also notes how many uploads each task carries, in the order in which it takes them.
+ */
 class CountingPool extends WorkerPool {
   readonly taskSizes: number[] = []
 

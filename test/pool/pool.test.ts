@@ -39,7 +39,7 @@ function longUpload(): DecodeUpload {
   return uploadOf('audio', { buffers })
 }
 
-test('a body goes to a worker by transfer: the sender is left with a detached buffer', async (t) => {
+test('a body goes to a worker by transfer and leaves the sender detached', async (t) => {
   const pool = openPool(t)
   const upload = uploadOf('telemetry', telemetryDocument(100))
   assert.ok(upload.body.byteLength > 0)

@@ -2,8 +2,8 @@ import sharp from 'sharp'
 import wavefile from 'wavefile'
 
 /**
- * Frames and audio buffers made from a seed: the same seed gives the same bytes, another seed others,
- * so that tests and benches upload media that are all distinct.
+ * Frames and audio buffers made from a seed: the same seed gives the same bytes, another seed
+ * others, so that tests and benches upload media that are all distinct.
  */
 
 export interface FrameOptions {
@@ -50,7 +50,8 @@ export function wavBuffer(options: WavOptions = {}): Uint8Array {
   const { sampleRate = 44_100, channels = 2, bitDepth = '16', durationMs = 100, seed = 1 } = options
   const next = randomBytes(seed)
   const frames = Math.round((sampleRate * durationMs) / 1000)
-  // wavefile's companding codecs start from 16-bit samples; unsigned 8-bit ones have their zero at 128.
+  // wavefile's companding codecs start from 16-bit samples; unsigned 8-bit ones have their zero at
+  // 128.
   const companded = bitDepth === '8a' || bitDepth === '8m'
   const isFloat = bitDepth === '32f' || bitDepth === '64'
   const bits = companded ? 16 : Number.parseInt(bitDepth, 10)
