@@ -40,18 +40,20 @@ const mainThreadCodecs = /^src\/codecs\/(json|telemetry\/(schema|timestamp))\.ts
 const compositionFiles = ['src/server.ts', 'src/main.ts']
 
 /** Which sources may import a package; a package that is not here may be imported everywhere. */
-const packageImporters: Readonly<Record<string, RegExp>> = {
-  'uWebSockets.js': /^src\/transport\/uws\.ts$/,
-  lmdb: /^src\/store\//,
-  piscina: /^(src\/pool|workers)\//,
-  // The pool only loads it: see there.
-  sharp: /^src\/(codecs\/.+|pool\/pool\.ts)$/,
-  wavefile: /^src\/codecs\//,
-  'fluent-ffmpeg': /^src\/codecs\//,
-  pino: /^src\/log\.ts$/,
-  'prom-client': /^src\/metrics\.ts$/,
-  'node:process': /^src\/config\.ts$/,
-}
+const packageImporters = new Map<string, RegExp>(
+  Object.entries({
+    'uWebSockets.js': /^src\/transport\/uws\.ts$/,
+    lmdb: /^src\/store\//,
+    piscina: /^(src\/pool|workers)\//,
+    // The pool only loads it: see there.
+    sharp: /^src\/(codecs\/.+|pool\/pool\.ts)$/,
+    wavefile: /^src\/codecs\//,
+    'fluent-ffmpeg': /^src\/codecs\//,
+    pino: /^src\/log\.ts$/,
+    'prom-client': /^src\/metrics\.ts$/,
+    'node:process': /^src\/config\.ts$/,
+  }),
+)
 
 /** Modules that reach outside the process. Of the codecs, only ffmpeg's adapter may. */
 const outsideModules = /^node:(fs|net|tls|http|https|http2|dgram|dns|child_process|cluster)(\/|$)/
@@ -81,7 +83,7 @@ function importViolation(path: string, specifier: string): string | null {
     if (allowed === undefined) return `${path} is no known part of the program`
     return allowed.includes(targetPart) ? null : `${path} imports ${target}`
   }
-  const importers = packageImporters[specifier]
+  const importers = packageImporters.get(specifier)
   if (importers !== undefined && !importers.test(path)) return `${path} imports ${specifier}`
   const isPure = part === 'codecs' && !/ffmpeg/.test(path)
   if (isPure && outsideModules.test(specifier)) return `${path} does I/O by ${specifier}`
