@@ -15,6 +15,8 @@ export type Pace =
   | {
       /** Uploads are due at fixed times, whatever became of those before. */
       readonly kind: 'paced'
+      /** Before the first is due, every connection sends for so long, uncounted. */
+      readonly warmUpMs: number
       readonly uploadsPerSecond: number
       readonly uploads: number
     }

@@ -61,6 +61,15 @@ async function paced(
 ): Promise<PaceResult> {
   const samples: Sample[] = []
   const intervalMs = 1_000 / pace.uploadsPerSecond
+  const warm = performance.now() + pace.warmUpMs
+  await Promise.all(
+    senders.map(async (sender) => {
+      while (performance.now() < warm) {
+        sender.prepare()
+        await sender.send()
+      }
+    }),
+  )
   const begin = performance.now() + intervalMs
   let next = 0
   await Promise.all(

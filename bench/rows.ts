@@ -73,6 +73,8 @@ const warmUpMs = 1_000
 const measureMs = 4_000
 const shortMs = 2_500
 const pacedMs = 5_000
+/** A new session's first uploads meet cold code and unmade files, which a rate for hours does not. */
+const pacedWarmUpMs = 500
 const pacedConnections = 4
 /** Far beyond what the time allows. */
 const uploadsMax = 1_000_000
@@ -85,6 +87,7 @@ function paced(perSecond: number, records: number): Pace {
   const uploadsPerSecond = perSecond / records
   return {
     kind: 'paced',
+    warmUpMs: pacedWarmUpMs,
     uploadsPerSecond,
     uploads: Math.ceil((uploadsPerSecond * pacedMs) / 1_000),
   }
@@ -208,7 +211,7 @@ const quickUploads = 4
 export function quickened(row: Row): Row {
   const pace: Pace =
     row.run.pace.kind === 'paced'
-      ? { kind: 'paced', uploadsPerSecond: 20, uploads: quickUploads }
+      ? { kind: 'paced', warmUpMs: 0, uploadsPerSecond: 20, uploads: quickUploads }
       : { kind: 'saturate', warmUpMs: 0, measureMs: 60_000, uploadsMax: quickUploads * 2 }
   const quick = { ...row, run: { ...row.run, connections: 2, pace } }
   if (row.run.body.kind !== 'frames' || row.run.body.records === 10) return quick

@@ -42,7 +42,7 @@ test('an upload that had to wait for a slow one counts from when it was due', as
   let calls = 0
   // The first upload blocks the only connection while the next four become due.
   const sender = countingSender(() => (calls++ === 0 ? sleep(200) : Promise.resolve()))
-  const pace = { kind: 'paced', uploadsPerSecond: 50, uploads: 5 } as const
+  const pace = { kind: 'paced', warmUpMs: 0, uploadsPerSecond: 50, uploads: 5 } as const
   const { samples } = await drive([sender], pace)
   assert.equal(samples.length, 5)
   const second = samples[1]?.latencyMs ?? 0
@@ -51,6 +51,14 @@ test('an upload that had to wait for a slow one counts from when it was due', as
 
 test('a failed upload fails the run', async () => {
   const sender = countingSender(() => Promise.reject(new Error('refused')))
-  const pace = { kind: 'paced', uploadsPerSecond: 1_000, uploads: 2 } as const
+  const pace = { kind: 'paced', warmUpMs: 0, uploadsPerSecond: 1_000, uploads: 2 } as const
   await assert.rejects(drive([sender], pace), /refused/)
+})
+
+test('the warm-up of a paced run is sent and not counted', async () => {
+  const sender = countingSender(() => sleep(1))
+  const pace = { kind: 'paced', warmUpMs: 30, uploadsPerSecond: 1_000, uploads: 3 } as const
+  const { samples } = await drive([sender], pace)
+  assert.equal(samples.length, 3)
+  assert(sender.sent > 3)
 })

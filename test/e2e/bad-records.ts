@@ -122,8 +122,8 @@ const prototypes: BadCase[] = [
       'hex',
     ),
     status: 422,
-    code: 'INVALID_RECORDS',
-    invalid: { recordIndex: 0, field: proto },
+    code: 'INVALID_BODY',
+    fields: { field: proto },
   },
   {
     name: '__proto__ in the metadata of a session',

@@ -69,19 +69,19 @@ const framing: BadCase[] = [
     name: 'Content-Length with Transfer-Encoding',
     raw: (wire) => [head(wire, [length, 'Transfer-Encoding: chunked']), chunkedGood],
     status: 400,
-    code: 'INVALID_FRAMING',
+    code: null,
   },
   {
     name: 'a Content-Length in words',
     raw: (wire) => [head(wire, ['Content-Length: many']), good],
     status: 400,
-    code: 'INVALID_FRAMING',
+    code: null,
   },
   {
     name: 'a negative Content-Length',
     raw: (wire) => [head(wire, ['Content-Length: -1']), good],
     status: 400,
-    code: 'INVALID_FRAMING',
+    code: null,
   },
   {
     name: 'a transfer encoding that is not taken',
@@ -277,7 +277,7 @@ const queries: BadCase[] = (
     ['records?from=yesterday', 'from'],
     ['records?from=2025-02-30T00:00:00Z', 'from'],
     ['records?to=2025-01-20T00:00:00', 'to'],
-    ['records?from=2025-01-21T00:00:00Z&to=2025-01-20T00:00:00Z', undefined],
+    ['records?from=2025-01-21T00:00:00Z&to=2025-01-20T00:00:00Z', 'to'],
     ['records?limits=1', 'limits'],
     ['records?limit=1&limit=2', 'limit'],
     ['atoms?limit=0', 'limit'],
@@ -292,7 +292,7 @@ const queries: BadCase[] = (
   path: `${sessions}/{telemetry}/${path}`,
   status: 400,
   code: 'INVALID_PARAMETER',
-  ...(field === undefined ? {} : { fields: { field } }),
+  fields: { field },
 }))
 
 /** Everything around the bodies: framing, names, keys, settings and parameters. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Static } from '@sinclair/typebox'
-import { SessionEnded, SessionList, type SessionStatus } from '../../src/contracts/http.ts'
-import { type Client, chainOf, conforming } from '../support/client.ts'
+import { SessionEnded, SessionList, SessionStatus } from '../../src/contracts/http.ts'
+import { type Client, chainOf, conforming, type RawReply } from '../support/client.ts'
 import type { TelemetryRecord } from '../support/data.ts'
 import { createKey, startServer, temporaryFolder } from '../support/server.ts'
 import { openEvents } from '../support/sse.ts'
@@ -95,11 +95,11 @@ test('the statistics add up at every step of a session', async (t) => {
   })
   const bad = { timestamp: '2025-01-20T00:00:00Z', values: { n: 'invalid' } }
   const steps = [
-    { upload: records(60), atoms: 0, queued: 60, rejected: 0, batches: 1 },
-    { upload: [...records(39, 60), bad], atoms: 0, queued: 99, rejected: 1, batches: 1 },
+    { upload: records(60), atoms: 0, queued: 60, rejected: 0, batches: 0 },
+    { upload: [...records(39, 60), bad], atoms: 0, queued: 99, rejected: 1, batches: 0 },
     { upload: records(1, 99), atoms: 100, queued: 0, rejected: 1, batches: 1 },
     { upload: records(250, 100), atoms: 350, queued: 0, rejected: 1, batches: 2 },
-    { upload: records(5, 350), atoms: 350, queued: 5, rejected: 1, batches: 3 },
+    { upload: records(5, 350), atoms: 350, queued: 5, rejected: 1, batches: 2 },
   ]
   let bytes = 0
   for (const step of steps) {
@@ -223,7 +223,9 @@ test('a tenant sees its own sessions and may name no other tenant', async (t) =>
   const server = await startServer(t)
   const { key } = await createKey(server.dataDir, { tenant: 7 })
   const foreign = server.clientWith(key)
-  const own = await server.client.start({ sessionType: 'telemetry' })
+  const own = await server.client.start({ sessionType: 'telemetry', batchSize: 1 })
+  await server.client.upload(own.sessionId, { records: records(1) })
+  const hash = (await server.client.atoms(own.sessionId))[0]?.hash
   const seventh = await foreign.start({ sessionType: 'telemetry', tenantId: 7 })
   const listed = (await foreign.get('/api/streaming/sessions')).as(SessionList)
   assert.deepEqual(
@@ -235,6 +237,58 @@ test('a tenant sees its own sessions and may name no other tenant', async (t) =>
   refused.refused(403, 'TENANT_MISMATCH')
   const hidden = await foreign.get(foreign.session(own.sessionId, 'status'))
   hidden.refused(404, 'SESSION_NOT_FOUND')
+  for (const path of [`/api/atoms/${hash}`, `/api/atoms/${hash}/0`]) {
+    assert.equal((await server.client.get(path)).status, 200)
+    ;(await foreign.get(path)).refused(404, 'ATOM_NOT_FOUND')
+  }
+})
+
+test('uploads of many connections at once are all kept, each once', async (t) => {
+  const { client } = await startServer(t)
+  const { sessionId } = await client.start({ sessionType: 'telemetry', batchSize: 100 })
+  const replies = await Promise.all(
+    Array.from({ length: 60 }, (_, index) =>
+      client.upload(sessionId, { records: records(25, index * 25) }),
+    ),
+  )
+  assert.equal(replies.length, 60)
+  const ended = await client.end(sessionId)
+  assert.equal(ended.finalStatistics.totalAtomsCreated, 1_500)
+  const kept = (await numbers(client, sessionId)).map(Number).sort((a, b) => a - b)
+  assert.deepEqual(
+    kept,
+    Array.from({ length: 1_500 }, (_, n) => n),
+  )
+})
+
+test('a session moves only as its lifecycle allows, else 409 names its state', async (t) => {
+  const { client } = await startServer(t)
+  const { sessionId, sseUrl } = await client.start({ sessionType: 'telemetry' })
+  const move = (name: string): Promise<RawReply> =>
+    client.raw('POST', client.session(sessionId, name), name === 'end' ? { json: {} } : {})
+  const upload = (): Promise<RawReply> =>
+    client.raw('POST', client.session(sessionId, 'upload'), { json: { records: records(1) } })
+  const assertConflict = (reply: RawReply, status: string): void => {
+    assert.equal(reply.refused(409, 'SESSION_STATE_CONFLICT').status, status)
+  }
+  assertConflict(await move('resume'), 'active')
+  assert.equal((await move('pause')).as(SessionStatus).status, 'paused')
+  assertConflict(await upload(), 'paused')
+  assertConflict(await move('pause'), 'paused')
+  assert.equal((await move('resume')).as(SessionStatus).status, 'active')
+  assert.equal((await upload()).status, 200)
+  assert.equal((await move('cancel')).as(SessionStatus).status, 'cancelled')
+  assertConflict(await upload(), 'cancelled')
+  assertConflict(await move('pause'), 'cancelled')
+  assertConflict(await move('resume'), 'cancelled')
+  const events = await (await openEvents(sseUrl, client.headers)).whole()
+  const moves = events.map(({ name }) => name).filter((name) => name.startsWith('session-'))
+  assert.deepEqual(moves, [
+    'session-started',
+    'session-paused',
+    'session-resumed',
+    'session-cancelled',
+  ])
 })
 
 test('time closes a batch that is not full', async (t) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { startServer, temporaryFolder } from '../support/server.ts'
@@ -25,6 +26,16 @@ function takesConnections(url: string): Promise<boolean> {
     })
     socket.once('error', () => resolve(false))
   })
+}
+
+/** A fixed port, as in production: only such a one can be bound again while old connections linger. */
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  probe.close()
+  await once(probe, 'close')
+  return port
 }
 
 test('SIGTERM lets open requests finish, tells subscribers and exits 0', async (t) => {
@@ -55,6 +66,7 @@ test('SIGTERM lets open requests finish, tells subscribers and exits 0', async (
   assert.deepEqual({ code: exit.code, signal: exit.signal }, { code: 0, signal: null })
   assert.ok(exit.afterMs < 10_000, `${exit.afterMs} ms`)
   await within(reader.ended, 'the end of the event stream')
+  assert.ok(reader.comments.includes('server stops'), 'the subscriber is told why')
   assert.equal((await within(socket.closed, 'the close of the socket')).code, 1001)
   assert.equal(await takesConnections(server.url), false)
 
@@ -75,19 +87,19 @@ test('SIGTERM lets open requests finish, tells subscribers and exits 0', async (
 
 test('an idle server stops at once and leaves its port to the next', async (t) => {
   const dataDir = await temporaryFolder(t)
-  const first = await startServer(t, { dataDir })
+  const env = { ATOMSTREAM_PORT: `${await freePort()}` }
+  const first = await startServer(t, { dataDir, env })
   assert.equal((await first.client.get('/health')).status, 200)
   const exit = await first.stop()
   assert.equal(exit.code, 0)
   assert.ok(exit.afterMs < 5_000, `${exit.afterMs} ms`)
-  const port = new URL(first.url).port
-  const second = await startServer(t, { dataDir, env: { ATOMSTREAM_PORT: port } })
-  assert.equal(new URL(second.url).port, port)
+  const second = await startServer(t, { dataDir, env })
+  assert.equal(second.url, first.url)
   assert.equal((await second.client.get('/health')).status, 200)
 })
 
 test('a folder that one server works on is refused to a second', async (t) => {
   const first = await startServer(t)
-  await assert.rejects(startServer(t, { dataDir: first.dataDir }), /ended at its start/)
+  await assert.rejects(startServer(t, { dataDir: first.dataDir }), /the server ended/)
   assert.equal((await first.client.get('/health')).status, 200)
 })

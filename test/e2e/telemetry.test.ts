@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
+import { pack } from 'msgpackr'
 import type { InlineSchema } from '../../src/contracts/schema.ts'
 import { type Client, chainOf, type ReadRecord } from '../support/client.ts'
 import {
@@ -243,6 +244,11 @@ test('values, names and times of every kind come back exactly, by every encoding
     'chunked JSON without Content-Length': (id) => client.uploadBytes(id, pieces()),
     'gzipped JSON': (id) => client.uploadBytes(id, gzipSync(json), gzip),
     msgpack: (id) => client.uploadMsgpack(id, { records: mixedRecords }),
+    'gzipped msgpack': (id) =>
+      client.uploadBytes(id, gzipSync(pack({ records: mixedRecords })), {
+        ...gzip,
+        'content-type': 'application/msgpack',
+      }),
   }
   const hashes = new Set<string>()
   for (const [name, send] of Object.entries(encodings)) {

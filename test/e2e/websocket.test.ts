@@ -58,6 +58,10 @@ test('a sender over a WebSocket gets acks, events and an end', async (t) => {
     assert.equal(unknown.type, 'rejected')
     const foreign = await socket.upload({ type: 'video', id: 'kind', frames: [] } as Named)
     assert.equal(foreign.type, 'rejected')
+    const many = { type: 'telemetry', id: 'many', records: records(10_001) }
+    const tooMany = await socket.upload(many as Named)
+    assert.equal(tooMany.code, 'BATCH_SIZE_EXCEEDED')
+    assert.equal(tooMany.receivedBatchSize, 10_001)
     const seen = socket.messages.items.length
     socket.socket.send('{"type":')
     const malformed = await socket.messages.waitFor(
@@ -100,15 +104,21 @@ test('a sender over a WebSocket gets acks, events and an end', async (t) => {
 
 type Named = SocketMessage & { readonly id: string | number }
 
-test('uploads that are not waited for are acknowledged in order', async (t) => {
+test('each of many uploads that are not waited for is acknowledged once and kept in order', async (t) => {
   const { client } = await startServer(t)
-  const session = await client.start({ sessionType: 'telemetry', batchSize: 50 })
+  // Batches that are processed side by side may be committed in another order.
+  const session = await client.start({
+    sessionType: 'telemetry',
+    batchSize: 50,
+    maxConcurrentBatches: 1,
+  })
   const socket = await openSocket(session.websocketUrl, client.headers)
   for (let id = 0; id < 200; id += 1) {
     socket.send({ type: 'telemetry', id, records: records(5, id * 5) })
   }
-  await socket.answer(199)
+  await Promise.all(Array.from({ length: 200 }, (_, id) => socket.answer(id)))
   const acks = socket.messages.items.filter(({ type }) => type === 'ack')
+  assert.equal(new Set(acks.map(({ id }) => id)).size, 200)
   assert.equal(acks.length, 200)
   await client.end(session.sessionId)
   const values = (await client.records(session.sessionId)).map((record) => record.values.n)

@@ -68,7 +68,7 @@ test('every example in README works when pasted against a fresh server', async (
     ['NDJSON', /^\{"timestamp":"2025-01-20T10:31:00[^\n]*\}$/m],
     ['CSV', /^timestamp,[^\n]*temperature/m],
     ['status', /"totalRecordsReceived":5/],
-    ['events', /^id: ?event_1\nevent: ?session-started\n/m],
+    ['events', /^event: session-started\nid: event_1\n/m],
     ['WebSocket', /"type":"ack","id":"a"/],
     ['bytes', /^same bytes: [0-9a-f]{64}$/m],
     ['keys', /^\{"id":"key_[^\n]*"revokedAt":/m],

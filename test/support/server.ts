@@ -56,6 +56,7 @@ export class TestServer {
     this.exited = new Promise((resolve) => {
       child.once('close', (code, signal) => {
         this.#exit = { code, signal }
+        this.output.end(`the server ended\n${this.output.items.join('\n')}\n${this.errors}`)
         resolve()
       })
     })
@@ -100,18 +101,11 @@ export class TestServer {
 
   /** Resolves once the server says that it listens; rejects where it ends before. */
   async listening(): Promise<void> {
-    const line = this.output.waitFor(
+    const line = await this.output.waitFor(
       (text) => parseLine(text)?.msg === 'listening',
       'the line "listening"',
     )
-    const died = this.exited.then(() => {
-      throw new Error(
-        `the server ended at its start\n${this.output.items.join('\n')}${this.errors}`,
-      )
-    })
-    died.catch(() => {})
-    line.catch(() => {})
-    const fact = parseLine(await Promise.race([line, died]))
+    const fact = parseLine(line)
     if (typeof fact?.url !== 'string') throw new Error('the line "listening" bears no url')
     this.url = fact.url
   }

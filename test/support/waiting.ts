@@ -7,10 +7,21 @@ export const waitTimeoutMs = 15_000
 export class Inbox<T> {
   readonly items: T[] = []
   readonly #listeners = new Set<() => void>()
+  #ended: Error | null = null
 
   push(item: T): void {
     this.items.push(item)
-    for (const listener of this.#listeners) listener()
+    this.#tell()
+  }
+
+  /** Nothing comes any more: who waits is told at once. */
+  end(reason: string): void {
+    this.#ended ??= new Error(reason)
+    this.#tell()
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) listener()
   }
 
   /** The first item from position `from` on that matches, come or still to come. */
@@ -30,6 +41,9 @@ export class Inbox<T> {
           resolve(item)
           return
         }
+        if (this.#ended === null) return
+        finish()
+        reject(new Error(`${what} did not come: ${this.#ended.message}`))
       }
       const timer = setTimeout(() => {
         finish()

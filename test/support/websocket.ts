@@ -27,7 +27,10 @@ export class TestSocket {
     })
     socket.on('error', () => {})
     this.closed = new Promise((resolve) => {
-      socket.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
+      socket.once('close', (code, reason) => {
+        this.messages.end(`the socket was closed with ${code}`)
+        resolve({ code, reason: reason.toString() })
+      })
     })
   }
 

@@ -31,9 +31,14 @@ export const readRecords = route({
   handle: async ({ params, query }, context) => {
     const session = findSession(context, context.tenant, params.sessionId)
     const type = negotiate(context.headers.get('accept'), types)
+    const fromMs = instant('from', query.from)
+    const toMs = instant('to', query.to)
+    if (fromMs !== null && toMs !== null && fromMs > toMs) {
+      throw invalidParameter('to', 'a timestamp that is not before from')
+    }
     const page = await context.records.read(session, {
-      fromMs: instant('from', query.from),
-      toMs: instant('to', query.to),
+      fromMs,
+      toMs,
       fields: fieldNames(query.fields),
       limit: query.limit ?? limits.pageLimitDefault,
       format: formats[type],
