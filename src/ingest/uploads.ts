@@ -55,6 +55,11 @@ export class UploadService {
     this.#metrics = services.metrics
   }
 
+  /** Uploads that wait for a worker. */
+  get waiting(): number {
+    return this.#decoder.waitingUploads
+  }
+
   /** Resolves once the upload is on disk: 200, or 202 where the batch it closed is still under way. */
   async upload(
     session: SessionRow,
