@@ -7,7 +7,7 @@ const good = JSON.stringify({ records: [record] })
 const packedGood = pack({ records: [record] })
 const gzippedGood = gzipSync(good)
 
-/** A msgpack map {records: [{timestamp, values: {a: …}}]} that ends with these bytes as the value. */
+/** A msgpack body with one record, whose one value is these bytes. */
 function packedValue(hex: string): Uint8Array {
   const head = pack({ records: [{ timestamp: time, values: { a: null } }] })
   return Buffer.concat([head.subarray(0, -1), Buffer.from(hex.replaceAll(' ', ''), 'hex')])

@@ -10,7 +10,7 @@ export interface Wire {
   readonly authorization: string
 }
 
-/** One request that must be refused. Unless told otherwise it is an upload of JSON with the full key. */
+/** One request that must be refused: an upload of JSON with the full key unless told otherwise. */
 export interface BadCase {
   readonly name: string
   readonly target?: Target

@@ -102,7 +102,7 @@ test('a ticket opens the one resource it was given for, for reading', async (t) 
   assert.ok(!server.output.items.join('\n').includes(ticket), 'no ticket stands in a log')
 })
 
-test('the rate limit tells where a tenant stands and refuses with the documented body', async (t) => {
+test('the rate limit tells where a tenant stands and refuses as documented', async (t) => {
   const server = await startServer(t, { env: { ATOMSTREAM_RATE_LIMIT: '5' } })
   const { client } = server
   const other = server.clientWith((await createKey(server.dataDir, { tenant: 1 })).key)

@@ -123,7 +123,7 @@ test('the statistics add up at every step of a session', async (t) => {
   )
 })
 
-test('a batch never passes 10,000 records: the upload that would is put into the next', async (t) => {
+test('an upload that would take a batch past 10,000 records opens the next', async (t) => {
   const { client } = await startServer(t)
   const { sessionId } = await client.start({
     sessionType: 'telemetry',
@@ -259,6 +259,25 @@ test('uploads of many connections at once are all kept, each once', async (t) =>
     kept,
     Array.from({ length: 1_500 }, (_, n) => n),
   )
+})
+
+test('an upload that meets the end is kept as a whole and told so, or refused', async (t) => {
+  const { client } = await startServer(t)
+  const { sessionId } = await client.start({ sessionType: 'telemetry', batchSize: 40 })
+  const path = client.session(sessionId, 'upload')
+  const uploads = Array.from({ length: 40 }, (_, index) =>
+    client.raw('POST', path, { json: { records: records(10, index * 10) } }),
+  )
+  await Promise.race(uploads)
+  const ended = await client.end(sessionId)
+  const statuses = (await Promise.all(uploads)).map(({ status }) => status)
+  const expected = statuses.flatMap((status, index) =>
+    status === 409 ? [] : records(10, index * 10).map(({ values }) => Number(values.n)),
+  )
+  assert.ok(statuses.every((status) => status === 200 || status === 409))
+  const kept = (await numbers(client, sessionId)).map(Number).sort((a, b) => a - b)
+  assert.deepEqual(kept, expected)
+  assert.equal(ended.finalStatistics.totalAtomsCreated, expected.length)
 })
 
 test('a session moves only as its lifecycle allows, else 409 names its state', async (t) => {

@@ -28,7 +28,7 @@ function takesConnections(url: string): Promise<boolean> {
   })
 }
 
-/** A fixed port, as in production: only such a one can be bound again while old connections linger. */
+/** A fixed port, as in production: one that was picked by 0 is blocked while connections linger. */
 async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')

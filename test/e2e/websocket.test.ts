@@ -104,7 +104,7 @@ test('a sender over a WebSocket gets acks, events and an end', async (t) => {
 
 type Named = SocketMessage & { readonly id: string | number }
 
-test('each of many uploads that are not waited for is acknowledged once and kept in order', async (t) => {
+test('uploads that are not waited for are each acknowledged once and kept in order', async (t) => {
   const { client } = await startServer(t)
   // Batches that are processed side by side may be committed in another order.
   const session = await client.start({

@@ -76,7 +76,7 @@ export function queryText(query: Query = {}): string {
   return parameters.size === 0 ? '' : `?${parameters}`
 }
 
-/** The server through one API key. Every typed reply is checked against its schema in the contract. */
+/** The server through one API key. Every typed reply is checked against its schema. */
 export class Client {
   constructor(
     readonly url: string,
@@ -216,7 +216,7 @@ function uploadReply(reply: RawReply, status: number): UploadReply {
   return counts
 }
 
-/** The hash chain over the atoms as the contract defines it: h = SHA-256(h ‖ digest) from 32 zeros. */
+/** The hash chain over the atoms by the contract: h = SHA-256(h ‖ digest), from 32 zero bytes. */
 export function chainOf(atoms: readonly { readonly hash: string }[]): string {
   let chain: Buffer = Buffer.alloc(32)
   for (const { hash } of atoms) {
@@ -225,7 +225,7 @@ export function chainOf(atoms: readonly { readonly hash: string }[]): string {
   return chain.toString('hex')
 }
 
-/** What the server answers to these bytes on a connection of its own, up to its end or the timeout. */
+/** What the server answers to these bytes on a connection of their own, within the timeout. */
 export function exchange(
   url: string,
   parts: Iterable<string | Uint8Array>,

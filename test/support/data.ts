@@ -39,7 +39,7 @@ function realFile(t: TestContext, name: string): string | null {
   return null
 }
 
-/** Hourly temperatures, timestamps with zone; the file's are local times without one, read as UTC. */
+/** Hourly temperatures. The file's times bear no zone: they are read as UTC. */
 export function temperatureReadings(t: TestContext): TelemetryRecord[] {
   const path = realFile(t, 'ambient_temperature.csv')
   if (path === null) return generatedReadings(7_267)

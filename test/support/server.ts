@@ -11,7 +11,7 @@ import { Inbox, within } from './waiting.ts'
 const mainPath = join(import.meta.dirname, '../../src/main.js')
 
 export interface ServerOptions {
-  /** Kept after the test; without it the server gets a folder of its own, removed after the test. */
+  /** Kept after the test; without it the server gets a folder that goes with the test. */
   readonly dataDir?: string
   /** `ATOMSTREAM_…` variables beside the test's own; null takes one of those away. */
   readonly env?: Readonly<Record<string, string | null>>
@@ -137,7 +137,7 @@ function parseLine(line: string): Record<string, unknown> | null {
 }
 
 /**
- * Starts the built server on a free port with the rate limit off and waits until it serves. Without a
+ * Starts the built server on a free port, rate limit off, and waits until it serves. Without a
  * `dataDir` it gets a temporary one; the process is ended after the test in any case.
  */
 export async function startServer(
