@@ -10,7 +10,10 @@ export interface ReadRecord {
   readonly values: Readonly<Record<string, unknown>>
 }
 
-/** The calls around the uploads, none of which is measured. Each throws where the status is not 200. */
+/**
+ * The calls around the uploads, none of which is measured. Each throws where the status is not
+ * 200.
+ */
 export class Api {
   constructor(
     readonly baseUrl: string,

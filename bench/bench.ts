@@ -6,21 +6,18 @@ import type { BodySpec } from './bodies.ts'
 import { benchCodecs } from './codecs.ts'
 import { LoadProcess } from './load-process.ts'
 import { describeMachine } from './machine.ts'
-import type { DiskResult, RunResult } from './messages.ts'
 import type { BenchOptions } from './options.ts'
-import type { BenchReport, RowOutcome } from './report.ts'
+import { type BenchReport, plainOutcome, type RowOutcome } from './report.ts'
 import { allRows, quickened, type Row, speedUp, units } from './rows.ts'
+import { type RowRunner, runRow } from './run-row.ts'
 import { ServerProcess } from './server-process.ts'
 import { median } from './statistics.ts'
-import { type Judgement, judgeAtMost, judgeThroughput } from './verdict.ts'
+import { judgeAtMost } from './verdict.ts'
 
 const anonBytesAllowed = 600 * 2 ** 20
 const startMsAllowed = 3_000
 const starts = 3
 const clientMs = 1_000
-const diskMs = 1_000
-const diskUploadsMax = 200
-const quickDiskUploads = 2
 
 /** What one run of the bench works with. */
 interface Bench {
@@ -34,8 +31,8 @@ interface Bench {
 }
 
 /**
- * Runs all rows that are selected. Rejects where the server cannot be started, dies or does not stop;
- * whatever it leaves behind is removed, also when `signal` ends it early.
+ * Runs all rows that are selected. Rejects where the server cannot be started, dies or does not
+ * stop; whatever it leaves behind is removed, also when `signal` ends it early.
  */
 export async function runBench(
   options: BenchOptions,
@@ -77,25 +74,6 @@ export async function runBench(
     signal.removeEventListener('abort', interrupt)
     await load.close()
     rmSync(folder, { recursive: true, force: true })
-  }
-}
-
-/** A row of figures that no uploads were sent for. */
-function plainOutcome(
-  row: Pick<RowOutcome, 'id' | 'table' | 'label' | 'unit' | 'verdict'> & Partial<RowOutcome>,
-): RowOutcome {
-  return {
-    published: null,
-    required: null,
-    measured: null,
-    p50Ms: null,
-    p99Ms: null,
-    samples: null,
-    bytesPerSecond: null,
-    serverAnonBytesMax: null,
-    readBack: null,
-    note: '',
-    ...row,
   }
 }
 
@@ -174,93 +152,30 @@ async function runRows(
   server: ServerProcess,
   rows: readonly Row[],
 ): Promise<RowOutcome[]> {
+  const { load, apiKey, folder } = bench
+  const runner: RowRunner = { server, load, apiKey, folder, quick: bench.options.quick }
   const outcomes: RowOutcome[] = []
   for (const row of rows) {
-    const outcome = await runRow(bench, server, bench.options.quick ? quickened(row) : row)
-    const rate = outcome.measured === null ? outcome.note : `${Math.round(outcome.measured)}`
-    bench.progress(`${row.id}: ${rate} ${outcome.unit}, ${outcome.verdict}`)
+    let outcome: RowOutcome
+    try {
+      outcome = await runRow(runner, runner.quick ? quickened(row) : row)
+    } catch (error) {
+      // A row may fail; without a server, or after an interrupt, the rest would fail for nothing.
+      await server.assertAlive()
+      bench.signal.throwIfAborted()
+      outcome = failedOutcome(row, (error as Error).message)
+      bench.progress(server.logTail)
+    }
+    const figure = outcome.measured === null ? outcome.note : Math.round(outcome.measured)
+    bench.progress(`${row.id}: ${figure} ${outcome.unit}, ${outcome.verdict}`)
     outcomes.push(outcome)
   }
   return outcomes
 }
 
-async function runRow(bench: Bench, server: ServerProcess, row: Row): Promise<RowOutcome> {
-  const { id, table, label } = row
-  const isLatency = row.kind === 'latency'
-  const unit = isLatency ? 'ms' : units[row.run.body.kind]
-  server.takeAnonBytesMax()
-  try {
-    const disk: DiskResult[] = []
-    const measuresDisk = row.kind === 'throughput' && row.disk
-    if (measuresDisk) disk.push(await measureDisk(bench, row.run.body))
-    const target = { baseUrl: server.url, apiKey: bench.apiKey }
-    const result = await bench.load.ask({ kind: 'run', ...target, run: row.run })
-    // Before and after, because a disk's rate drifts while others use it.
-    if (measuresDisk) disk.push(await measureDisk(bench, row.run.body))
-    return {
-      id,
-      table,
-      label,
-      unit,
-      published: publishedFigure(row),
-      measured: isLatency ? result.latency.p50Ms : result.recordsPerSecond,
-      p50Ms: result.latency.p50Ms,
-      p99Ms: result.latency.p99Ms,
-      samples: result.latency.samples,
-      bytesPerSecond: result.bytesPerSecond,
-      serverAnonBytesMax: server.takeAnonBytesMax(),
-      readBack: result.readBack,
-      ...judge(bench, row, result, disk),
-    }
-  } catch (error) {
-    // A row may fail; without a server, or after an interrupt, the rest would fail for nothing.
-    await server.assertAlive()
-    bench.signal.throwIfAborted()
-    bench.progress(`${id} failed: ${(error as Error).message}\n${server.logTail}`)
-    const note = (error as Error).message.split('\n')[0] as string
-    return plainOutcome({ id, table, label, unit, verdict: 'missed', note })
-  }
-}
-
-function publishedFigure(row: Row): number | null {
-  if (row.kind === 'information') return null
-  return row.kind === 'latency' ? row.publishedMs : row.published
-}
-
-function judge(
-  bench: Bench,
-  row: Row,
-  result: RunResult,
-  disk: readonly DiskResult[],
-): Judgement | Pick<RowOutcome, 'required' | 'verdict' | 'note'> {
-  if (result.readBack.mismatches.length > 0) {
-    return { required: null, verdict: 'missed', note: 'what was read back differs' }
-  }
-  if (row.kind === 'information') return { required: null, verdict: 'information', note: '' }
-  if (bench.options.quick) return { required: null, verdict: 'not judged', note: '' }
-  if (row.kind === 'throughput') {
-    return judgeThroughput(result.recordsPerSecond, { ...row, disk: meanDisk(disk) })
-  }
-  const judgement = judgeAtMost(result.latency.p50Ms, row.publishedMs)
-  const unit = units[row.run.body.kind]
-  const note = `at ${row.publishedPerSecond.toLocaleString('en')} ${unit}`
-  return { ...judgement, note }
-}
-
-async function measureDisk(bench: Bench, body: BodySpec): Promise<DiskResult> {
-  const uploadsMax = bench.options.quick ? quickDiskUploads : diskUploadsMax
-  const { folder } = bench
-  return bench.load.ask({ kind: 'disk', body, folder, uploadsMax, measureMs: diskMs })
-}
-
-function meanDisk(results: readonly DiskResult[]): DiskResult | null {
-  const [before, after] = results
-  if (!before || !after) return null
-  return {
-    ...before,
-    recordsPerSecond: (before.recordsPerSecond + after.recordsPerSecond) / 2,
-    bytesPerSecond: (before.bytesPerSecond + after.bytesPerSecond) / 2,
-  }
+function failedOutcome({ id, table, label, run }: Row, message: string): RowOutcome {
+  const note = message.split('\n')[0] as string
+  return plainOutcome({ id, table, label, unit: units[run.body.kind], verdict: 'missed', note })
 }
 
 function speedUpRow(outcomes: readonly RowOutcome[], bench: Bench): RowOutcome[] {

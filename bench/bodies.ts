@@ -12,9 +12,10 @@ export interface BodySpec {
 }
 
 /**
- * Makes uploads of one size. Building a body anew costs more than the server needs to take it, so a
- * source keeps finished bytes and only patches what makes an upload unique. Upload `first` always has
- * the same bytes, which is how what is read back can be compared without keeping what was sent.
+ * Makes uploads of one size. Building a body anew costs more than the server needs to take it, so
+ * a source keeps finished bytes and only patches what makes an upload unique. Upload `first`
+ * always has the same bytes, which is how what is read back can be compared without keeping what
+ * was sent.
  */
 export interface BodySource {
   readonly contentType: string
@@ -23,8 +24,9 @@ export interface BodySource {
   /** Numbers of uploads are multiples of this, so that every upload lies within one block. */
   readonly records: number
   /**
-   * Writes the upload of records `first` to `first + records - 1` to `target` at `offset` and gives
-   * its length in bytes. `target` belongs to one source alone: what does not change is written once.
+   * Writes the upload of records `first` to `first + records - 1` to `target` at `offset` and
+   * gives its length in bytes. `target` belongs to one source alone: what does not change is
+   * written once.
    */
   write(target: Buffer, offset: number, first: number): number
 }

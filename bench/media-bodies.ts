@@ -14,7 +14,9 @@ const bufferSeconds = 0.1
 const epochMs = Date.parse('2025-01-20T00:00:00.000Z')
 /** So many different pictures or sounds; items that share one differ in their counter. */
 const originals = 8
-/** Every item bears its number in so many digits: twelve bytes are sixteen characters of base64. */
+/**
+ * Every item bears its number in so many digits: twelve bytes are sixteen characters of base64.
+ */
 const counterDigits = 12
 /** Shown numbers keep seven digits in JSON and five bytes in msgpack from here to the bound. */
 const shownNumberFirst = 1_000_000
@@ -32,9 +34,9 @@ interface MediaItemKind {
 }
 
 /**
- * A 1920×1080 JPEG of about 200 KB: seeded noise at a quarter of the size, so that it has texture to
- * compress. A comment segment right after the start of the image takes the counter; decoders skip it,
- * and with it every frame has its own hash.
+ * A 1920×1080 JPEG of about 200 KB: seeded noise at a quarter of the size, so that it has texture
+ * to compress. A comment segment right after the start of the image takes the counter; decoders
+ * skip it, and with it every frame has its own hash.
  */
 async function noiseFrame(seed: number): Promise<Buffer> {
   const width = frameWidth / 4

@@ -3,23 +3,25 @@ import type { LatencySummary } from './statistics.ts'
 
 /** What the bench asks of its load process, and what it is answered: plain data over IPC. */
 
-export type Pace =
-  | {
-      /** Every connection sends its next upload as soon as it has the last one's reply. */
-      readonly kind: 'saturate'
-      readonly warmUpMs: number
-      readonly measureMs: number
-      /** Ends the run before its time. */
-      readonly uploadsMax: number
-    }
-  | {
-      /** Uploads are due at fixed times, whatever became of those before. */
-      readonly kind: 'paced'
-      /** Before the first is due, every connection sends for so long, uncounted. */
-      readonly warmUpMs: number
-      readonly uploadsPerSecond: number
-      readonly uploads: number
-    }
+/** Every connection sends its next upload as soon as it has the last one's reply. */
+export interface SaturatingPace {
+  readonly kind: 'saturate'
+  readonly warmUpMs: number
+  readonly measureMs: number
+  /** Ends the run before its time. */
+  readonly uploadsMax: number
+}
+
+/** Uploads are due at fixed times, whatever became of those before. */
+export interface PacedPace {
+  readonly kind: 'paced'
+  /** Before the first is due, every connection sends for so long, uncounted. */
+  readonly warmUpMs: number
+  readonly uploadsPerSecond: number
+  readonly uploads: number
+}
+
+export type Pace = SaturatingPace | PacedPace
 
 export interface RunSpec {
   readonly body: BodySpec
@@ -29,7 +31,10 @@ export interface RunSpec {
     readonly sessionType: 'telemetry' | 'video' | 'audio'
     readonly batchSize: number
   }
-  /** Whether every upload must be processed before its reply, or may also be queued in the journal. */
+  /**
+   * Whether every upload must be processed before its reply, or may also be queued in the
+   * journal.
+   */
   readonly expect: 'processed' | 'processed-or-queued'
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Pace } from './messages.ts'
+import type { Pace, PacedPace, SaturatingPace } from './messages.ts'
 
 export interface Sample {
   readonly latencyMs: number
@@ -25,10 +25,7 @@ export function drive(senders: readonly Sender[], pace: Pace): Promise<PaceResul
   return pace.kind === 'saturate' ? saturate(senders, pace) : paced(senders, pace)
 }
 
-async function saturate(
-  senders: readonly Sender[],
-  pace: Extract<Pace, { kind: 'saturate' }>,
-): Promise<PaceResult> {
+async function saturate(senders: readonly Sender[], pace: SaturatingPace): Promise<PaceResult> {
   const samples: Sample[] = []
   const begin = performance.now() + pace.warmUpMs
   const end = begin + pace.measureMs
@@ -51,14 +48,12 @@ async function saturate(
 }
 
 /**
- * Open loop: upload k is due at k/rate, and its latency counts from then even where every connection
- * was still waiting, for a sender that waits for a slow server would otherwise hide the slowness
- * (coordinated omission). The timer's lateness, up to a millisecond, counts against the server too.
+ * Open loop: upload k is due at k/rate, and its latency counts from then even where every
+ * connection was still waiting, for a sender that waits for a slow server would otherwise hide
+ * the slowness (coordinated omission). The timer's lateness, up to a millisecond, counts against
+ * the server too.
  */
-async function paced(
-  senders: readonly Sender[],
-  pace: Extract<Pace, { kind: 'paced' }>,
-): Promise<PaceResult> {
+async function paced(senders: readonly Sender[], pace: PacedPace): Promise<PaceResult> {
   const samples: Sample[] = []
   const intervalMs = 1_000 / pace.uploadsPerSecond
   const warm = performance.now() + pace.warmUpMs

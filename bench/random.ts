@@ -1,4 +1,7 @@
-/** A source of numbers in [0, 1) that the seed alone decides, so that two runs send the same bytes. */
+/**
+ * A source of numbers in [0, 1) that the seed alone decides, so that two runs send the same
+ * bytes.
+ */
 export function seededRandom(seed: number): () => number {
   // Mulberry32: 32 bits of state pass every test that matters for noise and sampling.
   let state = seed | 0

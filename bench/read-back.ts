@@ -46,8 +46,9 @@ class Differences {
 }
 
 /**
- * Ends the session and compares what the store holds of it with what was sent: all counts, a sample
- * of records value for value or of blobs byte for byte, and for media every item's number and hash.
+ * Ends the session and compares what the store holds of it with what was sent: all counts, a
+ * sample of records value for value or of blobs byte for byte, and for media every item's number
+ * and hash.
  */
 export async function readBack(
   api: Api,

@@ -1,6 +1,6 @@
 import type { CodecRow } from './codecs.ts'
 import type { Machine } from './machine.ts'
-import type { ReadBack } from './messages.ts'
+import type { DiskResult, ReadBack } from './messages.ts'
 import type { Verdict } from './verdict.ts'
 
 /** One row of the output, and of the JSON file. */
@@ -20,9 +20,31 @@ export interface RowOutcome {
   readonly bytesPerSecond: number | null
   /** The most anonymous memory that the server held during the row. */
   readonly serverAnonBytesMax: number | null
+  /** A plain write and fdatasync of the same bytes, where it bounds the row. */
+  readonly disk: DiskResult | null
   readonly readBack: ReadBack | null
   readonly verdict: Verdict
   readonly note: string
+}
+
+/** A row with nothing but what is given. */
+export function plainOutcome(
+  row: Pick<RowOutcome, 'id' | 'table' | 'label' | 'unit' | 'verdict'> & Partial<RowOutcome>,
+): RowOutcome {
+  return {
+    published: null,
+    required: null,
+    measured: null,
+    p50Ms: null,
+    p99Ms: null,
+    samples: null,
+    bytesPerSecond: null,
+    serverAnonBytesMax: null,
+    disk: null,
+    readBack: null,
+    note: '',
+    ...row,
+  }
 }
 
 export interface BenchReport {

@@ -1,5 +1,5 @@
 import type { BodyKind, BodySpec } from './bodies.ts'
-import type { Pace, RunSpec } from './messages.ts'
+import type { Pace, PacedPace, RunSpec } from './messages.ts'
 
 export type TableName = 'batch' | 'throughput' | 'latency' | 'information'
 
@@ -17,7 +17,9 @@ export interface ThroughputRow extends RowBase {
   /** Records, frames or buffers a second. */
   readonly published: number
   readonly factor: number
-  /** A plain write and fdatasync of the same bytes is measured beside it and may lower the bound. */
+  /**
+   * A plain write and fdatasync of the same bytes is measured beside it and may lower the bound.
+   */
   readonly disk: boolean
 }
 
@@ -26,6 +28,9 @@ export interface LatencyRow extends RowBase {
   readonly kind: 'latency'
   readonly publishedMs: number
   readonly publishedPerSecond: number
+  readonly run: RunSpec & { readonly pace: PacedPace }
+  /** As for throughput: it says what rate and what latency the disk leaves possible. */
+  readonly disk: boolean
 }
 
 /** Not judged beyond its counts and its read-back. */
@@ -65,15 +70,17 @@ const published = [
   { kind: 'telemetry', records: 1_000, perSecond: 8_333, ms: 120, factor: 10, connections: 8 },
   { kind: 'telemetry', records: 10_000, perSecond: 50_000, ms: 200, factor: 10, connections: 4 },
   { kind: 'buffers', records: 10, perSecond: 500, ms: 20, factor: 2, connections: 8 },
-  { kind: 'frames', records: 10, perSecond: 300, ms: 33, factor: 1, connections: 4 },
-  { kind: 'frames', records: 100, perSecond: 2_000, ms: 50, factor: 1, connections: 2 },
+  { kind: 'frames', records: 10, perSecond: 300, ms: 33, factor: 1, connections: 8 },
+  { kind: 'frames', records: 100, perSecond: 2_000, ms: 50, factor: 1, connections: 3 },
 ] as const
 
 const warmUpMs = 1_000
 const measureMs = 4_000
 const shortMs = 2_500
 const pacedMs = 5_000
-/** A new session's first uploads meet cold code and unmade files, which a rate for hours does not. */
+/**
+ * A new session's first uploads meet cold code and unmade files, which a rate for hours does not.
+ */
 const pacedWarmUpMs = 500
 const pacedConnections = 4
 /** Far beyond what the time allows. */
@@ -83,7 +90,7 @@ function saturate(ms: number): Pace {
   return { kind: 'saturate', warmUpMs, measureMs: ms, uploadsMax }
 }
 
-function paced(perSecond: number, records: number): Pace {
+function paced(perSecond: number, records: number): PacedPace {
   const uploadsPerSecond = perSecond / records
   return {
     kind: 'paced',
@@ -94,7 +101,11 @@ function paced(perSecond: number, records: number): Pace {
 }
 
 /** A session whose batches are the uploads, so that each is processed before its reply. */
-function runSpec(body: BodySpec, connections: number, pace: Pace): RunSpec {
+function runSpec<P extends Pace>(
+  body: BodySpec,
+  connections: number,
+  pace: P,
+): RunSpec & { readonly pace: P } {
   const session = { sessionType: sessionTypes[body.kind], batchSize: body.records }
   return { body, connections, pace, session, expect: 'processed' }
 }
@@ -105,8 +116,9 @@ function label(body: BodySpec): string {
 }
 
 /**
- * "Single record: 10 ms, 100 records/s; batch of 1000: 120 ms, 8,333 records/s" is what one sender
- * reaches who waits for each reply, so both are driven by just that, and the speed-up is their quotient.
+ * "Single record: 10 ms, 100 records/s; batch of 1000: 120 ms, 8,333 records/s" is what one
+ * sender reaches who waits for each reply, so both are driven by just that, and the speed-up is
+ * their quotient.
  */
 function batchRows(): Row[] {
   const rows = [
@@ -133,6 +145,7 @@ function batchRows(): Row[] {
         label: `${label(body)}, one sender`,
         publishedMs,
         publishedPerSecond: published,
+        disk: false,
         run: runSpec(body, 1, paced(published, records)),
       },
     ]
@@ -163,6 +176,7 @@ function publishedRows(): Row[] {
         label: label(body),
         publishedMs: row.ms,
         publishedPerSecond: row.perSecond,
+        disk: row.kind === 'frames',
         run: runSpec(body, pacedConnections, paced(row.perSecond, row.records)),
       },
     ]
@@ -206,16 +220,32 @@ export function allRows(): Row[] {
 }
 
 const quickUploads = 4
+/** A hundred frames are twenty megabytes, which tests need not move. */
+const quickFrames = 10
 
 /** The same row with a handful of uploads: enough for its counts, nothing for its speed. */
 export function quickened(row: Row): Row {
-  const pace: Pace =
-    row.run.pace.kind === 'paced'
-      ? { kind: 'paced', warmUpMs: 0, uploadsPerSecond: 20, uploads: quickUploads }
-      : { kind: 'saturate', warmUpMs: 0, measureMs: 60_000, uploadsMax: quickUploads * 2 }
-  const quick = { ...row, run: { ...row.run, connections: 2, pace } }
-  if (row.run.body.kind !== 'frames' || row.run.body.records === 10) return quick
-  // A hundred frames are twenty megabytes, which tests need not move.
-  const body = { ...row.run.body, records: 10 }
-  return { ...row, label: label(body), run: runSpec(body, 2, pace) }
+  const run = row.run.body.kind === 'frames' ? withFrames(row.run, quickFrames) : row.run
+  const name = run.body.records === row.run.body.records ? row.label : label(run.body)
+  const common = { ...run, connections: 2 }
+  if (row.kind === 'latency') {
+    const pace = {
+      kind: 'paced',
+      warmUpMs: 0,
+      uploadsPerSecond: 20,
+      uploads: quickUploads,
+    } as const
+    return { ...row, label: name, run: { ...common, pace } }
+  }
+  const uploads = quickUploads * 2
+  const pace = { kind: 'saturate', warmUpMs: 0, measureMs: 60_000, uploadsMax: uploads } as const
+  return { ...row, label: name, run: { ...common, pace } }
+}
+
+function withFrames(run: RunSpec, records: number): RunSpec {
+  return {
+    ...run,
+    body: { ...run.body, records },
+    session: { ...run.session, batchSize: records },
+  }
 }

@@ -22,7 +22,9 @@ export interface ServerOptions {
   readonly command: 'node' | 'npm'
 }
 
-/** The server as a child process. It never outlives the process that started it by our own doing. */
+/**
+ * The server as a child process. It never outlives the process that started it by our own doing.
+ */
 export class ServerProcess {
   readonly #child: ChildProcess
   readonly #log: string[]
@@ -73,7 +75,9 @@ export class ServerProcess {
     return this.#log.join('\n')
   }
 
-  /** Rejects where the server has exited by itself, or does within a moment, with its last lines. */
+  /**
+   * Rejects where the server has exited by itself, or does within a moment, with its last lines.
+   */
   async assertAlive(): Promise<void> {
     if (!this.#ended) await sleep(exitNoticeMs)
     const { exitCode, signalCode } = this.#child
@@ -131,7 +135,9 @@ export class ServerProcess {
   }
 }
 
-/** What the caller's environment says of the server is left out: it would change what is measured. */
+/**
+ * What the caller's environment says of the server is left out: it would change what is measured.
+ */
 function serverEnvironment(options: ServerOptions): NodeJS.ProcessEnv {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('ATOMSTREAM_'))
   return {
@@ -143,7 +149,9 @@ function serverEnvironment(options: ServerOptions): NodeJS.ProcessEnv {
   }
 }
 
-/** Reads the child's output, keeping its last lines in `log`, up to the line that bears its URL. */
+/**
+ * Reads the child's output, keeping its last lines in `log`, up to the line that bears its URL.
+ */
 function listeningUrl(child: ChildProcess, log: string[], signal?: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const fail = (reason: string) => reject(new Error(`the server ${reason}\n${log.join('\n')}`))

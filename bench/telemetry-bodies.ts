@@ -10,7 +10,9 @@ export interface TelemetryRecord {
   }
 }
 
-/** Records are numbered through the whole run; each block of so many is patched from one template. */
+/**
+ * Records are numbered through the whole run; each block of so many is patched from one template.
+ */
 const blockRecords = 10_000
 /** As many blocks as pressures: past it a record would come twice. */
 export const telemetryRecordsMax = blockRecords * 10_000
@@ -22,7 +24,8 @@ const pressureStep = 7_919
 const pairs = 1_000_000
 const pressures = 10_000
 
-// What a block changes of a timestamp: "2025-01-" and "0.000Z" stand, "20T10:30:0" between does not.
+// What a block changes of a timestamp: "2025-01-" and "0.000Z" stand, "20T10:30:0" between does
+// not.
 const dayOffset = '2025-01-'.length
 const changingBytes = '20T10:30:0'.length
 
@@ -54,7 +57,9 @@ interface Template {
   readonly bytes: Buffer
   /** Where record i begins; one more entry than records. */
   readonly starts: Uint32Array
-  /** Where the four changing digits of record i's pressure are: "10" comes before, a point amid. */
+  /**
+   * Where the four changing digits of record i's pressure are: "10" comes before, a point amid.
+   */
   readonly pressures: Uint32Array
 }
 
@@ -74,7 +79,8 @@ function buildTemplate(): Template {
     const record = telemetryRecord(index)
     const values = `"temperature":${record.values.temperature},"humidity":${record.values.humidity}`
     const head = `{"timestamp":"${record.timestamp}","values":{${values},"pressure":10`
-    // The pressure has four digits that change; a fixed number of them lets them be patched in place.
+    // The pressure has four digits that change; a fixed number of them lets them be patched in
+    // place.
     const text = `${head}00.00}},`
     starts[index] = offset
     pressureOffsets[index] = offset + head.length

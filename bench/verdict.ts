@@ -10,19 +10,27 @@ export interface Judgement {
   readonly note: string
 }
 
-/** A server that writes through an engine, with its index, may cost this part of a plain write. */
+/**
+ * A server that writes through an engine, with its index, reaches at least this part of a plain
+ * write.
+ */
 const diskShare = 0.7
 
+/** What is asked of a server on this disk: nothing durable outruns a plain write. */
+export function carriedPerSecond(disk: DiskResult): number {
+  return diskShare * disk.recordsPerSecond
+}
+
 /**
- * The published rate times `factor`; or, where a disk was measured, that share of its rate if that is
- * less, since nothing durable outruns the disk.
+ * The published rate times `factor`; or, where a disk was measured, its share of the disk's rate
+ * if that is less.
  */
 export function judgeThroughput(
   measured: number,
   bound: { readonly published: number; readonly factor: number; readonly disk: DiskResult | null },
 ): Judgement {
   const rate = bound.published * bound.factor
-  const diskRate = bound.disk ? diskShare * bound.disk.recordsPerSecond : Number.POSITIVE_INFINITY
+  const diskRate = bound.disk ? carriedPerSecond(bound.disk) : Number.POSITIVE_INFINITY
   const required = Math.min(rate, diskRate)
   let note = bound.factor === 1 ? '' : `${bound.factor} × published`
   if (bound.disk) {
@@ -35,4 +43,19 @@ export function judgeThroughput(
 /** At most `required`. */
 export function judgeAtMost(measured: number, required: number): Judgement {
   return { required, verdict: measured <= required ? 'met' : 'missed', note: '' }
+}
+
+/**
+ * At most the published latency; or, where a disk was measured, what a plain write and fdatasync
+ * of one upload takes there, by the same share, if that is more.
+ */
+export function judgeLatency(
+  p50Ms: number,
+  publishedMs: number,
+  disk: DiskResult | null,
+): Judgement {
+  if (!disk) return judgeAtMost(p50Ms, publishedMs)
+  const plainMs = disk.latency.p50Ms
+  const judgement = judgeAtMost(p50Ms, Math.max(publishedMs, plainMs / diskShare))
+  return { ...judgement, note: `plain write and fdatasync ${Math.round(plainMs)} ms` }
 }

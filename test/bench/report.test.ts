@@ -31,6 +31,7 @@ const report: BenchReport = {
       samples: 4_321,
       bytesPerSecond: 87_654_321,
       serverAnonBytesMax: 1e8,
+      disk: null,
       readBack: {
         recordsCounted: 432_100,
         recordsCompared: 600,

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DiskResult } from '../../bench/messages.ts'
-import { judgeAtMost, judgeThroughput } from '../../bench/verdict.ts'
+import { judgeAtMost, judgeLatency, judgeThroughput } from '../../bench/verdict.ts'
 
-function disk(recordsPerSecond: number): DiskResult {
-  const latency = { p50Ms: 1, p99Ms: 1, samples: 1 }
+function disk(recordsPerSecond: number, p50Ms = 1): DiskResult {
+  const latency = { p50Ms, p99Ms: p50Ms, samples: 1 }
   return { recordsPerSecond, bytesPerSecond: recordsPerSecond, latency }
 }
 
@@ -28,4 +28,12 @@ test('a slow disk lowers what is required to its share, a fast one does not rais
 test('a latency or a memory may equal its bound and not pass it', () => {
   assert.equal(judgeAtMost(50, 50).verdict, 'met')
   assert.equal(judgeAtMost(50.01, 50).verdict, 'missed')
+})
+
+test('a latency is bound by the published one, or by what a plain write of its bytes takes', () => {
+  assert.equal(judgeLatency(60, 50, null).verdict, 'missed')
+  assert.equal(judgeLatency(60, 50, disk(1_000, 20)).required, 50)
+  const slow = judgeLatency(60, 50, disk(1_000, 49))
+  assert.deepEqual([slow.verdict, Math.round(slow.required)], ['met', 70])
+  assert.equal(judgeLatency(71, 50, disk(1_000, 49)).verdict, 'missed')
 })
