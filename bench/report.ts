@@ -185,5 +185,7 @@ function formatVerdict(report: BenchReport): string {
   const missed = report.rows.filter((row) => row.verdict === 'missed')
   if (missed.length > 0) return `MISSED: ${missed.map((row) => row.id).join(', ')}`
   if (report.quick) return 'Quick run: counts hold, speed was not judged.'
+  const beyond = report.rows.filter((row) => row.verdict === 'not judged').map((row) => row.id)
+  if (beyond.length > 0) return `All other rows met; beyond this disk: ${beyond.join(', ')}`
   return 'All rows met.'
 }

@@ -3,7 +3,13 @@ import type { DiskResult, RunResult, RunSpec } from './messages.ts'
 import { plainOutcome, type RowOutcome } from './report.ts'
 import { type LatencyRow, type Row, units } from './rows.ts'
 import type { ServerProcess } from './server-process.ts'
-import { carriedPerSecond, type Judgement, judgeLatency, judgeThroughput } from './verdict.ts'
+import {
+  carriedPerSecond,
+  type Judgement,
+  judgeDiskBound,
+  judgeLatency,
+  judgeThroughput,
+} from './verdict.ts'
 
 const diskMs = 1_000
 const diskUploadsMax = 200
@@ -104,7 +110,7 @@ async function judgeOnDisk(
   const perSecond = Math.min(row.publishedPerSecond, carriedPerSecond(disk))
   const uploadsPerSecond = perSecond / row.run.body.records
   const result = await run(runner, { ...row.run, pace: { ...row.run.pace, uploadsPerSecond } })
-  const judgement = judgeLatency(result.latency.p50Ms, row.publishedMs, disk)
+  const judgement = judgeDiskBound(result.latency.p50Ms, row, disk)
   const figure = (value: number) => Math.round(value).toLocaleString('en')
   const unit = units[row.run.body.kind]
   const note =

@@ -59,3 +59,24 @@ export function judgeLatency(
   const judgement = judgeAtMost(p50Ms, Math.max(publishedMs, plainMs / diskShare))
   return { ...judgement, note: `plain write and fdatasync ${Math.round(plainMs)} ms` }
 }
+
+/**
+ * A latency that the disk decides. Where a plain write of the same upload is slower than the
+ * published figures, no server on this disk can reach them: such a row is shown, not judged.
+ */
+export function judgeDiskBound(
+  measuredMs: number,
+  published: { readonly publishedMs: number; readonly publishedPerSecond: number },
+  disk: DiskResult,
+): Judgement {
+  const judgement = judgeLatency(measuredMs, published.publishedMs, disk)
+  const isInReach =
+    disk.latency.p50Ms <= published.publishedMs &&
+    disk.recordsPerSecond >= published.publishedPerSecond
+  if (judgement.verdict === 'met' || isInReach) return judgement
+  return {
+    ...judgement,
+    verdict: 'not judged',
+    note: `out of this disk's reach: ${judgement.note}`,
+  }
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DiskResult } from '../../bench/messages.ts'
-import { judgeAtMost, judgeLatency, judgeThroughput } from '../../bench/verdict.ts'
+import { judgeAtMost, judgeDiskBound, judgeLatency, judgeThroughput } from '../../bench/verdict.ts'
 
 function disk(recordsPerSecond: number, p50Ms = 1): DiskResult {
   const latency = { p50Ms, p99Ms: p50Ms, samples: 1 }
@@ -36,4 +36,16 @@ test('a latency is bound by the published one, or by what a plain write of its b
   const slow = judgeLatency(60, 50, disk(1_000, 49))
   assert.deepEqual([slow.verdict, Math.round(slow.required)], ['met', 70])
   assert.equal(judgeLatency(71, 50, disk(1_000, 49)).verdict, 'missed')
+})
+
+test('a latency is judged unless a plain write on this disk misses the published figures too', () => {
+  const published = { publishedMs: 50, publishedPerSecond: 2_000 }
+  assert.equal(judgeDiskBound(51, published, disk(4_000, 10)).verdict, 'missed')
+  assert.equal(judgeDiskBound(50, published, disk(4_000, 10)).verdict, 'met')
+  assert.equal(judgeDiskBound(80, published, disk(1_800, 57)).verdict, 'met')
+  for (const slow of [disk(1_800, 40), disk(4_000, 57)]) {
+    const beyond = judgeDiskBound(120, published, slow)
+    assert.equal(beyond.verdict, 'not judged')
+    assert.match(beyond.note, /out of this disk's reach/)
+  }
 })
