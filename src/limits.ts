@@ -61,9 +61,11 @@ export const limits = {
   metadataBytesMax: 16 * KiB,
   schemaFieldsMax: 1_024,
   schemaPatternCharsMax: 512,
-  /** A pattern that backtracks takes at most input ** repeats / repeats! steps: 3 million here. */
-  schemaPatternRepeatsMax: 3,
+  /** Steps of one match that backtracks as far as it can: about a millisecond. */
+  schemaPatternStepsMax: 2_097_152,
+  /** A pattern's input, less where its steps allow only less; below the minimum it is refused. */
   schemaPatternInputCharsMax: 256,
+  schemaPatternInputCharsMin: 32,
   schemaEnumValuesMax: 1_024,
   endTimeoutMsDefault: 30_000,
   endTimeoutMsMax: 600_000,

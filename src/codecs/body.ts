@@ -2,6 +2,7 @@ import { gunzipSync } from 'node:zlib'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
+import { isDocument } from './document.ts'
 import { parseJson } from './json.ts'
 import { parseMsgpack } from './msgpack.ts'
 
@@ -117,14 +118,4 @@ function requireMembers(
     if (known.has(member)) continue
     throw invalidBody(member.slice(0, limits.shownValueCharsMax), `no such member beside '${list}'`)
   }
-}
-
-function isDocument(value: unknown): value is Record<string, unknown> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    !ArrayBuffer.isView(value) &&
-    !(value instanceof Date)
-  )
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { BodyFormat } from '../contracts/tasks.ts'
 import { base64ByteLength, decodeBase64 } from './base64.ts'
 import type { MediaKind } from './media-kinds.ts'
-import { RecordFault } from './media-record.ts'
+import { RecordFault } from './rejection.ts'
 
 /** An opened upload body that holds frames or buffers. */
 export interface MediaBody {

@@ -5,11 +5,18 @@ import type {
   MediaItem,
   RejectedRecord,
 } from '../contracts/tasks.ts'
+import { isDocument } from './document.ts'
 import { type Carrier, type MediaBody, openCarrier } from './media-carrier.ts'
 import { MediaFault } from './media-fault.ts'
 import { bufferKind, frameKind, type MediaKind } from './media-kinds.ts'
-import { RecordFault, recordText, shownValue } from './media-record.ts'
-import { requireKept, requireList } from './telemetry/decode.ts'
+import {
+  cannotParse,
+  RecordFault,
+  rejection,
+  requireKept,
+  requireList,
+  shownValue,
+} from './rejection.ts'
 import { formatTimestamp, parseTimestamp } from './telemetry/timestamp.ts'
 
 export interface DecodedMedia {
@@ -63,10 +70,10 @@ async function decodeMedia(
       items.push(await decodeRecord(kind, record, carrier, digest, settings))
     } catch (error) {
       if (!(error instanceof RecordFault)) throw error
-      rejected.push(rejection(kind, recordIndex, record, error))
+      rejected.push(rejection(recordIndex, record, error, kind.bytes))
     }
   }
-  if (rejected.length > 0) requireKept(rejected, records.length, settings)
+  requireKept(rejected, records.length, settings)
   return {
     received: records.length,
     rejected,
@@ -109,10 +116,10 @@ function checkMembers(
   kind: MediaKind,
   record: unknown,
 ): { readonly members: Document; readonly timestamp: string } {
-  if (typeof record !== 'object' || record === null || Array.isArray(record)) {
+  if (!isDocument(record)) {
     throw new RecordFault(kind.list, record, 'object', `A member of ${kind.list} is not an object`)
   }
-  const members = record as Document
+  const members: Document = record
   for (const member of Object.keys(members)) {
     if (!kind.members.has(member)) {
       const message = `${shownValue(member)} is not a member of ${kind.list}`
@@ -138,16 +145,15 @@ function checkMembers(
   return { members, timestamp: readTimestamp(members.timestamp) }
 }
 
-/** RFC 3339 in UTC. msgpack has a timestamp of its own, which arrives as a Date. */
+/** RFC 3339 in UTC. */
 function readTimestamp(value: unknown): string {
-  const timestamp = parseTimestamp(value instanceof Date ? value.getTime() : value)
+  const timestamp = parseTimestamp(value)
   if (timestamp === null) throw unparsable('timestamp', value, 'datetime')
   return formatTimestamp(timestamp)
 }
 
 function unparsable(field: string, value: unknown, expectedType: string): RecordFault {
-  const message = `Cannot parse '${shownValue(value)}' as ${expectedType}`
-  return new RecordFault(field, value, expectedType, message)
+  return new RecordFault(field, value, expectedType, cannotParse(value, expectedType))
 }
 
 async function inspect(kind: MediaKind, bytes: Uint8Array, settings: DecodeSettings) {
@@ -156,21 +162,5 @@ async function inspect(kind: MediaKind, bytes: Uint8Array, settings: DecodeSetti
   } catch (error) {
     if (!(error instanceof MediaFault)) throw error
     throw new RecordFault(kind.bytes, bytes, kind.title, error.message)
-  }
-}
-
-function rejection(
-  kind: MediaKind,
-  recordIndex: number,
-  record: unknown,
-  fault: RecordFault,
-): RejectedRecord {
-  return {
-    recordIndex,
-    field: String(shownValue(fault.field)),
-    value: shownValue(fault.value),
-    expectedType: fault.expectedType,
-    message: fault.message,
-    record: recordText(record, kind.bytes),
   }
 }

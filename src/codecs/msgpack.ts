@@ -1,35 +1,30 @@
 import { isUtf8 } from 'node:buffer'
-import { Unpackr } from 'msgpackr'
+import { addExtension, Unpackr } from 'msgpackr'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
-import { nestingTooDeep, type ProtoKeys, refuseProtoKeys, tooManyValues } from './json.ts'
+import { nestingTooDeep, tooManyValues } from './json.ts'
+import { PreciseDate } from './telemetry/timestamp.ts'
 
 /**
  * Plain msgpack (https://github.com/msgpack/msgpack/blob/master/spec.md): maps with string keys as
- * objects, 64-bit integers as the nearest double, as JSON has them, bin as views into the given bytes.
+ * objects, 64-bit integers as the nearest double, as JSON has them, bin as views into the given bytes,
+ * timestamps as PreciseDate.
  */
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
 /**
  * The value of a msgpack body. msgpackr believes declared lengths and nests without bound, so our own
  * walk goes first. Throws a Refusal: MALFORMED_MSGPACK saying where, INVALID_UTF8, NESTING_TOO_DEEP,
- * INVALID_BODY for too many values or, unless `protoKeys` is 'keep', for a member `__proto__`.
+ * INVALID_BODY for too many values or for a member `__proto__` anywhere (msgpackr would rename it).
  */
-export function parseMsgpack(bytes: Uint8Array, protoKeys: ProtoKeys = 'refuse'): unknown {
-  const hasProtoKey = new MsgpackWalker(bytes).walk()
-  let value: unknown
+export function parseMsgpack(bytes: Uint8Array): unknown {
+  new MsgpackWalker(bytes).walk()
   try {
-    value = unpackr.unpack(bytes)
+    return unpackr.unpack(bytes)
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     throw malformed(`The body is not valid msgpack: ${why}`)
   }
-  if (hasProtoKey) {
-    // msgpackr renames such a key, so nothing of it reaches a prototype; the name is refused all the same.
-    if (protoKeys === 'refuse') throw invalidBody('__proto__', 'no member of this name')
-    refuseProtoKeys(value)
-  }
-  return value
 }
 
 function malformed(message: string): Refusal {
@@ -39,6 +34,24 @@ function malformed(message: string): Refusal {
 const protoKey = Buffer.from('__proto__')
 /** Extension type of a timestamp; every other one is refused. */
 const timestampExtension = 0xff
+addExtension({ type: timestampExtension, unpack: readTimestamp })
+
+/** The spec's three forms: 32 bits of seconds, 30 of nanoseconds and 34 of seconds, or 32 and 64. */
+function readTimestamp(data: Uint8Array): PreciseDate {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  if (data.length === 4) return new PreciseDate(view.getUint32(0) * 1000, 0)
+  if (data.length === 8) {
+    const high = view.getUint32(0)
+    return dateOf((high & 3) * 2 ** 32 + view.getUint32(4), high >>> 2)
+  }
+  return dateOf(Number(view.getBigInt64(4)), view.getUint32(0))
+}
+
+function dateOf(seconds: number, nanoseconds: number): PreciseDate {
+  if (nanoseconds > 999_999_999) return new PreciseDate(Number.NaN, 0)
+  const us = Math.floor(nanoseconds / 1000)
+  return new PreciseDate(seconds * 1000 + Math.floor(us / 1000), us % 1000)
+}
 
 /**
  * Follows the structure without building anything: one complete value, lengths that the bytes cover,
@@ -49,7 +62,6 @@ class MsgpackWalker {
   readonly #view: DataView
   #at = 0
   #values = 0
-  #hasProtoKey = false
   /** Values that each open container still lacks, and whether a key is next in it. */
   readonly #left: number[] = []
   readonly #isMap: boolean[] = []
@@ -59,8 +71,7 @@ class MsgpackWalker {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
-  /** True where a key is named `__proto__`. */
-  walk(): boolean {
+  walk(): void {
     do {
       const depth = this.#left.length - 1
       const isKey = depth >= 0 && this.#isMap[depth] === true && (this.#left[depth] ?? 0) % 2 === 0
@@ -74,7 +85,6 @@ class MsgpackWalker {
       }
     } while (this.#left.length > 0)
     if (this.#at !== this.#bytes.length) throw malformed(`Bytes follow the value at ${this.#at}`)
-    return this.#hasProtoKey
   }
 
   #value(isKey: boolean): void {
@@ -173,11 +183,14 @@ class MsgpackWalker {
     this.#skip(length)
     const text = this.#bytes.subarray(start, this.#at)
     if (!isAsciiShort(text) && !isUtf8(text)) throw new Refusal('INVALID_UTF8')
-    if (isKey && length === protoKey.length && protoKey.equals(text)) this.#hasProtoKey = true
+    if (isKey && length === protoKey.length && protoKey.equals(text)) {
+      throw invalidBody('__proto__', 'no member of this name')
+    }
   }
 
   #extension(length: number, start: number): void {
-    if (this.#unsigned(1) !== timestampExtension) {
+    const isTimestamp = length === 4 || length === 8 || length === 12
+    if (this.#unsigned(1) !== timestampExtension || !isTimestamp) {
       throw malformed(`The extension at ${start} is not a timestamp`)
     }
     this.#skip(length)

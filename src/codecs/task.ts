@@ -1,7 +1,7 @@
 import type { DecodeVerdict, TaskResults, WorkerTask } from '../contracts/tasks.ts'
 import { pageBuffers, readBuffers, verdictBuffers } from '../contracts/transfer.ts'
 import { decodeUpload } from './decode.ts'
-import { mergePages } from './telemetry/page.ts'
+import { mergePages } from './telemetry/page-builder.ts'
 import { readRecords } from './telemetry/read.ts'
 
 /** A task's result and the buffers of it that go to the main thread without a copy. */

@@ -40,7 +40,7 @@ export interface RejectedRecord extends InvalidRecord {
   readonly record: string
 }
 
-/** One column page: the records of an upload or batch (codecs/telemetry/page.ts has the format). */
+/** One column page: the records of an upload or batch (codecs/telemetry/page-format.ts has the format). */
 export interface EncodedPage {
   /** Its own buffer, transferred. */
   readonly bytes: Uint8Array

@@ -1,44 +1,35 @@
 import type { ReadBlock, ReadResult, ReadTask } from '../../contracts/tasks.ts'
 import { limits } from '../../limits.ts'
-import { type Column, openPage, type Page, tags } from './page.ts'
+import type { PageValue } from './page-format.ts'
+import { type Column, openPage, type Page } from './page-reader.ts'
 import { formatTimestamp } from './timestamp.ts'
 
 /**
  * Rows of blocks as text. JSON: `{"timestamp","values","address"}`, joined by commas; NDJSON: one a line;
  * CSV (RFC 4180): timestamp, address, then `columns`, null and absent both empty, lines end in CR LF.
+ * Bounds are compared as doubles of milliseconds: exact to the microsecond from 1970 to 2248, and further
+ * off to 32 µs. Throws an Error where a block is damaged.
  */
 export function readRecords(task: ReadTask): ReadResult {
   const pages = task.blocks.map((block) => ({ block, page: openPage(block.bytes) }))
-  const columns = task.format === 'csv' ? (task.fields ?? columnNames(pages)) : []
-  const limit =
-    task.format === 'csv'
-      ? Math.min(task.limit, Math.max(1, Math.floor(limits.csvCellsMax / (columns.length + 2))))
-      : task.limit
+  const isCsv = task.format === 'csv'
+  const columns = isCsv ? (task.fields ?? columnNames(pages)) : []
+  const limit = isCsv ? csvRows(task.limit, columns.length) : task.limit
   const parts: string[] = []
-  let records = 0
+  let next: ReadResult['next'] = null
   for (const [position, { block, page }] of pages.entries()) {
-    const rows = new RowWriter(page, block, task, columns)
-    for (let index = block.firstIndex; index < page.rows; index += 1) {
-      if (!isInRange(page, index, task)) continue
-      if (records === limit)
-        return result(parts, task, records, { block: position, index }, columns)
-      parts.push(rows.write(index))
-      records += 1
-    }
+    const { rows, nextIndex } = chooseRows(page, block.firstIndex, limit - parts.length, task)
+    const texts = isCsv
+      ? csvLines(page, block, rows, columns)
+      : jsonObjects(page, block, rows, task)
+    for (const text of texts) parts.push(text)
+    if (nextIndex === null) continue
+    next = { block: position, index: nextIndex }
+    break
   }
-  return result(parts, task, records, null, columns)
-}
-
-function result(
-  parts: readonly string[],
-  task: ReadTask,
-  records: number,
-  next: ReadResult['next'],
-  columns: readonly string[],
-): ReadResult {
   // A buffer of its own, because it leaves the thread by transfer.
   const bytes = new TextEncoder().encode(parts.join(task.format === 'json' ? ',' : ''))
-  return { bytes, records, next, columns }
+  return { bytes, records: parts.length, next, columns }
 }
 
 function columnNames(pages: readonly { page: Page }[]): string[] {
@@ -47,85 +38,119 @@ function columnNames(pages: readonly { page: Page }[]): string[] {
   return [...names]
 }
 
-function isInRange(page: Page, index: number, { fromMs, toMs }: ReadTask): boolean {
-  if (fromMs === null && toMs === null) return true
-  const at = (page.ms[index] ?? 0) + (page.us?.[index] ?? 0) / 1000
-  return (fromMs === null || at >= fromMs) && (toMs === null || at < toMs)
+/** A row at least, else a reader would never get on. */
+function csvRows(limit: number, columns: number): number {
+  return Math.min(limit, Math.max(1, Math.floor(limits.csvCellsMax / (columns + 2))))
 }
 
-/** Writes rows of one page; each index once, rising. */
-class RowWriter {
-  readonly #page: Page
-  readonly #hash: string
-  readonly #format: ReadTask['format']
-  readonly #cursors: readonly { readonly key: string; readonly cursor: ColumnCursor }[]
-  /** CSV: the cursor of each asked column, null where this page lacks it. */
-  readonly #cells: readonly (ColumnCursor | null)[]
-  #day = Number.NaN
-  #dayText = ''
+/** At most `limit` rows that lie in the task's range; `nextIndex` is the first one that is left over. */
+function chooseRows(
+  page: Page,
+  firstIndex: number,
+  limit: number,
+  { fromMs, toMs }: ReadTask,
+): { readonly rows: readonly number[]; readonly nextIndex: number | null } {
+  const from = fromMs ?? Number.NEGATIVE_INFINITY
+  const to = toMs ?? Number.POSITIVE_INFINITY
+  const rows: number[] = []
+  for (let index = firstIndex; index < page.rows; index += 1) {
+    const at = (page.ms[index] ?? 0) + (page.us?.[index] ?? 0) / 1000
+    if (at < from || at >= to) continue
+    if (rows.length === limit) return { rows, nextIndex: index }
+    rows.push(index)
+  }
+  return { rows, nextIndex: null }
+}
 
-  constructor(page: Page, block: ReadBlock, task: ReadTask, columns: readonly string[]) {
-    this.#page = page
-    this.#hash = block.hash
-    this.#format = task.format
-    const asked = task.fields === null ? null : new Set(task.fields)
-    const cursorOf = (column: Column) => new ColumnCursor(column, task.format === 'csv')
-    const chosen = page.columns.filter(({ name }) => asked === null || asked.has(name))
-    this.#cursors =
-      task.format === 'csv'
-        ? []
-        : chosen.map((column) => ({
-            key: `${JSON.stringify(column.name)}:`,
-            cursor: cursorOf(column),
-          }))
-    const byName = new Map(chosen.map((column) => [column.name, column]))
-    this.#cells = columns.map((name) => {
-      const column = byName.get(name)
-      return column === undefined ? null : cursorOf(column)
+/** Begins as JSON objects do, whichever of the two JSON formats is asked for. */
+function jsonObjects(
+  page: Page,
+  block: ReadBlock,
+  rows: readonly number[],
+  { fields, format }: ReadTask,
+): string[] {
+  const asked = fields === null ? null : new Set(fields)
+  const texts = rows.map(() => '')
+  for (const column of page.columns) {
+    if (asked !== null && !asked.has(column.name)) continue
+    const key = `${JSON.stringify(column.name)}:`
+    eachText(column, rows, jsonText, (position, text) => {
+      const before = texts[position] as string
+      texts[position] = before === '' ? key + text : `${before},${key}${text}`
     })
   }
+  const times = new TimeWriter(page)
+  const end = format === 'ndjson' ? '"}\n' : '"}'
+  for (const [position, row] of rows.entries()) {
+    const head = `{"timestamp":"${times.write(row)}","values":{`
+    texts[position] = `${head}${texts[position]}},"address":"${block.hash}/${row}${end}`
+  }
+  return texts
+}
 
-  write(index: number): string {
-    if (this.#format === 'csv') return this.#csv(index)
-    let values = ''
-    for (const { key, cursor } of this.#cursors) {
-      const text = cursor.textAt(index)
-      if (text !== null) values += values === '' ? key + text : `,${key}${text}`
+function csvLines(
+  page: Page,
+  block: ReadBlock,
+  rows: readonly number[],
+  columns: readonly string[],
+): string[] {
+  const times = new TimeWriter(page)
+  const texts = rows.map((row) => `${times.write(row)},${block.hash}/${row}`)
+  const byName = new Map(page.columns.map((column) => [column.name, column]))
+  for (const name of columns) {
+    const cells = rows.map(() => '')
+    const column = byName.get(name)
+    if (column !== undefined) {
+      eachText(column, rows, csvText, (position, text) => {
+        cells[position] = text
+      })
     }
-    const row = `{"timestamp":"${this.#timestamp(index)}","values":{${values}},"address":"${this.#hash}/${index}"}`
-    return this.#format === 'ndjson' ? `${row}\n` : row
+    for (const [position, cell] of cells.entries()) texts[position] += `,${cell}`
   }
+  return texts.map((text) => `${text}\r\n`)
+}
 
-  #csv(index: number): string {
-    let row = `${this.#timestamp(index)},${this.#hash}/${index}`
-    for (const cursor of this.#cells) row += `,${cursor?.textAt(index) ?? ''}`
-    return `${row}\r\n`
-  }
-
-  /** The date is kept from row to row: making it costs more than all the rest of a row. */
-  #timestamp(index: number): string {
-    const ms = this.#page.ms[index] ?? 0
-    const us = this.#page.us?.[index] ?? 0
-    const day = Math.floor(ms / dayMs)
-    if (day !== this.#day) {
-      this.#day = day
-      this.#dayText = formatTimestamp({ ms: day * dayMs, us: 0 }).slice(0, 11)
+/**
+ * Visits the text of each entry of a column that lies in one of the rows (rising), with that row's
+ * position. Column by column, because the work is then that of the values: a batch of sparse columns
+ * has a thousand times as many cells.
+ */
+function eachText(
+  column: Column,
+  rows: readonly number[],
+  textOf: (value: PageValue) => string,
+  visit: (position: number, text: string) => void,
+): void {
+  if (column.isDense) {
+    for (let position = 0; position < rows.length; position += 1) {
+      visit(position, numberText(column.numbers[rows[position] as number] as number))
     }
-    const ofDay = ms - day * dayMs
-    const second = Math.floor(ofDay / 1000)
-    const fraction = ofDay % 1000
-    return (
-      this.#dayText +
-      two(Math.floor(second / 3600)) +
-      ':' +
-      two(Math.floor(second / 60) % 60) +
-      ':' +
-      two(second % 60) +
-      '.' +
-      three(fraction) +
-      (us === 0 ? 'Z' : `${three(us)}Z`)
-    )
+    return
   }
+  let position = 0
+  column.each((row, value) => {
+    while (position < rows.length && (rows[position] as number) < row) position += 1
+    if (rows[position] === row) visit(position, textOf(value))
+  })
+}
+
+function jsonText(value: PageValue): string {
+  return typeof value === 'number' ? numberText(value) : JSON.stringify(value)
+}
+
+function csvText(value: PageValue): string {
+  if (typeof value === 'number') return numberText(value)
+  return typeof value === 'string' ? csvField(value) : String(value ?? '')
+}
+
+/** As JSON.stringify writes it, but for the sign of -0, which it loses. */
+function numberText(value: number): string {
+  return value === 0 && Object.is(value, -0) ? '-0' : String(value)
+}
+
+/** RFC 4180: quoted where it holds a comma, a quote or a line break. */
+function csvField(text: string): string {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
 const dayMs = 86_400_000
@@ -134,64 +159,28 @@ const threeDigits = Array.from({ length: 1000 }, (_, value) => String(value).pad
 const two = (value: number): string => twoDigits[value] ?? ''
 const three = (value: number): string => threeDigits[value] ?? ''
 
-/** Reads a column row by row, forward only, so that packed values need no index of their own. */
-class ColumnCursor {
-  readonly #column: Column
-  readonly #isCsv: boolean
-  #entry = 0
-  #number = 0
-  #string = 0
+/** Writes timestamps as `formatTimestamp` does, but keeps the date from row to row: it costs the most. */
+class TimeWriter {
+  readonly #page: Page
+  #day = Number.NaN
+  #date = ''
 
-  constructor(column: Column, isCsv: boolean) {
-    this.#column = column
-    this.#isCsv = isCsv
+  constructor(page: Page) {
+    this.#page = page
   }
 
-  /** The value's text; null where the row lacks the field. */
-  textAt(row: number): string | null {
-    const { rows, tags: entryTags, numbers } = this.#column
-    if (entryTags === null) return numberText(numbers[row] ?? 0)
-    for (; this.#entry < entryTags.length; this.#entry += 1) {
-      const entryRow = rows === null ? this.#entry : (rows[this.#entry] ?? 0)
-      if (entryRow > row) return null
-      const tag = entryTags[this.#entry]
-      if (entryRow === row) {
-        this.#entry += 1
-        return this.#take(tag)
-      }
-      if (tag === tags.number) this.#number += 1
-      if (tag === tags.string) this.#string += 1
+  write(row: number): string {
+    const ms = this.#page.ms[row] ?? 0
+    const us = this.#page.us?.[row] ?? 0
+    const day = Math.floor(ms / dayMs)
+    if (day !== this.#day) {
+      this.#day = day
+      this.#date = formatTimestamp({ ms: day * dayMs, us: 0 }).slice(0, 11)
     }
-    return null
+    const ofDay = ms - day * dayMs
+    const second = Math.floor(ofDay / 1000)
+    const hour = two(Math.floor(second / 3600))
+    const time = `${hour}:${two(Math.floor(second / 60) % 60)}:${two(second % 60)}`
+    return `${this.#date}${time}.${three(ofDay % 1000)}${us === 0 ? '' : three(us)}Z`
   }
-
-  #take(tag: number | undefined): string | null {
-    switch (tag) {
-      case tags.number:
-        this.#number += 1
-        return numberText(this.#column.numbers[this.#number - 1] ?? 0)
-      case tags.string: {
-        this.#string += 1
-        const text = this.#column.strings[this.#string - 1] ?? ''
-        return this.#isCsv ? csvText(text) : JSON.stringify(text)
-      }
-      case tags.null:
-        return this.#isCsv ? '' : 'null'
-      case tags.true:
-        return 'true'
-      case tags.false:
-        return 'false'
-      default:
-        return null
-    }
-  }
-}
-
-function numberText(value: number): string {
-  return value === 0 && Object.is(value, -0) ? '-0' : String(value)
-}
-
-/** RFC 4180: quoted where it holds a comma, a quote or a line break. */
-export function csvText(text: string): string {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }

@@ -14,6 +14,19 @@ const dayMs = 86_400_000
 const firstMs = -62_167_219_200_000
 const lastMs = 253_402_300_799_999
 
+/**
+ * msgpack's own timestamp, which knows nanoseconds: a Date holds its milliseconds, this the microseconds
+ * on top of them.
+ */
+export class PreciseDate extends Date {
+  constructor(
+    ms: number,
+    readonly us: number,
+  ) {
+    super(ms)
+  }
+}
+
 /** Reads many timestamps. Holds the epoch of the last date it saw: records of a body mostly share it. */
 export class TimestampReader {
   ms = 0
@@ -25,6 +38,7 @@ export class TimestampReader {
   read(value: unknown): string | null {
     if (typeof value === 'string') return this.#readText(value)
     if (typeof value === 'number') return this.#readNumber(value)
+    if (value instanceof PreciseDate) return this.#take(value.getTime(), value.us)
     return 'is neither RFC 3339 text nor a number of milliseconds'
   }
 
@@ -50,10 +64,7 @@ export class TimestampReader {
       this.#date = date
       this.#dateMs = dateMs
     }
-    const separator = text.charCodeAt(10) | 0x20
-    if ((separator !== 0x74 && separator !== 0x20) || !colonAt(text, 13) || !colonAt(text, 16)) {
-      return notRfc3339
-    }
+    if (!separatorAt(text, 10) || !colonAt(text, 13) || !colonAt(text, 16)) return notRfc3339
     const hour = twoDigits(text, 11)
     const minute = twoDigits(text, 14)
     const second = twoDigits(text, 17)
@@ -81,8 +92,10 @@ export class TimestampReader {
   }
 
   #take(ms: number, us: number): string | null {
-    if (ms < firstMs || ms > lastMs) return 'lies outside the years 0000 to 9999'
-    this.ms = ms
+    // Written so that the NaN of a Date out of its range is refused as well.
+    if (!(ms >= firstMs && ms <= lastMs)) return 'lies outside the years 0000 to 9999'
+    // One zero: the same instant gives the same bytes.
+    this.ms = ms + 0
     this.us = us
     return null
   }
@@ -141,6 +154,12 @@ function readZone(text: string, at: number): number | null {
   const minutes = twoDigits(text, at + 4)
   if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59) return null
   return (sign === 0x2d ? -1 : 1) * (hours * 60 + minutes)
+}
+
+/** T, t or, as the RFC's note allows, a space. */
+function separatorAt(text: string, at: number): boolean {
+  const separator = text.charCodeAt(at)
+  return separator === 0x54 || separator === 0x74 || separator === 0x20
 }
 
 function colonAt(text: string, at: number): boolean {
