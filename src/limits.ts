@@ -29,6 +29,8 @@ export const limits = {
   uploadValuesMax: 2_097_152,
   batchSizeDefault: 1_000,
   batchSizeMax: 10_000,
+  /** Column pages of a batch together: a worker merges them in its heap. */
+  batchBytesMax: 32 * MiB,
   batchDelayMsDefault: 5_000,
   batchDelayMsMax: 3_600_000,
   concurrentBatchesDefault: 5,

@@ -14,6 +14,8 @@ export interface AdmittedUpload {
 /** One upload's place in a batch. Until it is journaled or processed its content is only in memory. */
 export interface BatchEntry {
   readonly records: number
+  /** Bytes of its column page; 0 for media, whose bytes are blobs already. */
+  readonly pageBytes: number
   /** Null once the journal has it. */
   upload: AdmittedUpload | null
   /** Number of its journal entry, null while there is none. */
@@ -29,6 +31,7 @@ export type AttemptResult = 'processed' | 'failed'
 export class Batch {
   readonly entries: BatchEntry[] = []
   records = 0
+  pageBytes = 0
   closed = false
   attempts = 0
   /** Arrival of the upload that closed it, else the moment it was closed: processing time counts from here. */
@@ -59,6 +62,7 @@ export class Batch {
   add(entry: BatchEntry): void {
     this.entries.push(entry)
     this.records += entry.records
+    this.pageBytes += entry.pageBytes
   }
 
   remove(entry: BatchEntry): void {
@@ -66,6 +70,7 @@ export class Batch {
     if (at === -1) return
     this.entries.splice(at, 1)
     this.records -= entry.records
+    this.pageBytes -= entry.pageBytes
   }
 
   settle(): void {

@@ -75,15 +75,15 @@ export class Batcher {
    * synchronously, so uploads enter batches in the order of the calls.
    */
   async admit(upload: AdmittedUpload): Promise<Admission> {
+    const { content } = upload
     const entry: BatchEntry = {
       records: upload.received - upload.rejected.length,
+      pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : 0,
       upload,
       journalNumber: null,
       journaling: null,
     }
-    if (this.#open !== null && this.#open.records + entry.records > limits.batchSizeMax) {
-      this.#close(this.#open, Date.now())
-    }
+    if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, Date.now())
     const session = this.#row()
     const batch = this.#open ?? this.#openBatch(session)
     batch.add(entry)
@@ -101,6 +101,7 @@ export class Batcher {
     for (const journaled of this.#services.store.journal.batch(this.#session, batchNumber)) {
       batch.add({
         records: journaled.records,
+        pageBytes: journaled.content.kind === 'page' ? journaled.content.bytes.byteLength : 0,
         upload: null,
         journalNumber: journaled.number,
         journaling: null,
@@ -311,6 +312,13 @@ export class Batcher {
       log.warn({ sessionId: session.id, message: String(reason) }, 'error event not stored')
     }
   }
+}
+
+function hasRoom(batch: Batch, entry: BatchEntry): boolean {
+  return (
+    batch.records + entry.records <= limits.batchSizeMax &&
+    batch.pageBytes + entry.pageBytes <= limits.batchBytesMax
+  )
 }
 
 /** Delay before the attempt that follows failure number `failures`; the last delay repeats. */

@@ -142,3 +142,15 @@ test('a full store refuses with 507, keeps nothing of the upload, and everything
   assert.equal(row.recordsQueued, 0)
   assert.deepEqual(await ingest.readAll(session), testRecords(acknowledged))
 })
+
+test('a batch closes before its pages would take more memory than a merge may', async (t) => {
+  const ingest = await openIngest(t)
+  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
+  const text = 'x'.repeat(64_000)
+  const records = testRecords(300).map((record) => ({ ...record, values: { text } }))
+  const first = await ingest.uploads.upload(session, jsonBody({ records }))
+  const second = await ingest.uploads.upload(session, jsonBody({ records }))
+  assert.deepEqual([first.reply.batchId, second.reply.batchId], ['batch-001', 'batch-002'])
+  const ended = await ingest.sessions.end(0, session.id, {})
+  assert.equal(ended.atomsCreated, 600)
+})

@@ -1,5 +1,6 @@
 import type { ReadBlock, ReadResult, ReadTask } from '../../contracts/tasks.ts'
 import { limits } from '../../limits.ts'
+import { csvField } from '../csv.ts'
 import type { PageValue } from './page-format.ts'
 import { type Column, openPage, type Page } from './page-reader.ts'
 import { formatTimestamp } from './timestamp.ts'
@@ -146,11 +147,6 @@ function csvText(value: PageValue): string {
 /** As JSON.stringify writes it, but for the sign of -0, which it loses. */
 function numberText(value: number): string {
   return value === 0 && Object.is(value, -0) ? '-0' : String(value)
-}
-
-/** RFC 4180: quoted where it holds a comma, a quote or a line break. */
-function csvField(text: string): string {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
 const dayMs = 86_400_000

@@ -1,4 +1,5 @@
 import { Type } from '@sinclair/typebox'
+import { csvField } from '../../codecs/csv.ts'
 import { parseTimestamp } from '../../codecs/telemetry/timestamp.ts'
 import { invalidParameter } from '../../contracts/errors.ts'
 import { RecordPage } from '../../contracts/http.ts'
@@ -75,11 +76,6 @@ function fieldNames(text: string | undefined): string[] | null {
     throw invalidParameter('fields', `1 to ${limits.recordFieldsMax} names separated by commas`)
   }
   return names
-}
-
-/** RFC 4180, section 2. */
-function csvField(text: string): string {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
 function joined(head: string, bytes: Uint8Array, tail: string): Uint8Array {
