@@ -31,6 +31,8 @@ export const limits = {
   batchSizeMax: 10_000,
   /** Column pages of a batch together: a worker merges them in its heap. */
   batchBytesMax: 32 * MiB,
+  /** Columns of a batch's pages, added up: merging that many takes 340 MB. */
+  batchColumnsMax: 65_536,
   batchDelayMsDefault: 5_000,
   batchDelayMsMax: 3_600_000,
   concurrentBatchesDefault: 5,
@@ -120,7 +122,7 @@ export const limits = {
   readTaskBytesMax: 8 * MiB,
   readScanBytesMax: 64 * MiB,
   /** Rows times columns of one CSV text: sparse columns make empty cells. */
-  csvCellsMax: 4_194_304,
+  csvCellsMax: 1_048_576,
 
   // Events.
   /** What one SSE or WebSocket write carries at most; a slow reader holds no more than this. */

@@ -129,8 +129,10 @@ class RecordWriter {
 
   #writeObject(object: object): void {
     let separator = '{'
-    for (const [key, value] of Object.entries(object)) {
+    // Not Object.entries: for a member it makes an array, and there may be two million.
+    for (const key in object) {
       if (this.#isFull) break
+      const value = (object as Record<string, unknown>)[key]
       if (key === this.#bytesMember || value === undefined) continue
       this.text += `${separator}${JSON.stringify(cut(key, limits.shownValueCharsMax))}:`
       this.write(value)

@@ -47,6 +47,7 @@ export interface EncodedPage {
   /** SHA-256 of `bytes`, 32 bytes. */
   readonly hash: Uint8Array
   readonly records: number
+  readonly columns: number
   /** Smallest and largest timestamp, milliseconds since the epoch, fraction included. */
   readonly fromMs: number
   readonly toMs: number

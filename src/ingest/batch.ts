@@ -14,8 +14,9 @@ export interface AdmittedUpload {
 /** One upload's place in a batch. Until it is journaled or processed its content is only in memory. */
 export interface BatchEntry {
   readonly records: number
-  /** Bytes of its column page; 0 for media, whose bytes are blobs already. */
+  /** Bytes and columns of its page; 0 for media, whose bytes are blobs, and in a closed batch. */
   readonly pageBytes: number
+  readonly pageColumns: number
   /** Null once the journal has it. */
   upload: AdmittedUpload | null
   /** Number of its journal entry, null while there is none. */
@@ -32,6 +33,7 @@ export class Batch {
   readonly entries: BatchEntry[] = []
   records = 0
   pageBytes = 0
+  pageColumns = 0
   closed = false
   attempts = 0
   /** Arrival of the upload that closed it, else the moment it was closed: processing time counts from here. */
@@ -63,6 +65,7 @@ export class Batch {
     this.entries.push(entry)
     this.records += entry.records
     this.pageBytes += entry.pageBytes
+    this.pageColumns += entry.pageColumns
   }
 
   remove(entry: BatchEntry): void {
@@ -71,6 +74,7 @@ export class Batch {
     this.entries.splice(at, 1)
     this.records -= entry.records
     this.pageBytes -= entry.pageBytes
+    this.pageColumns -= entry.pageColumns
   }
 
   settle(): void {

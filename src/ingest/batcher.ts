@@ -79,6 +79,7 @@ export class Batcher {
     const entry: BatchEntry = {
       records: upload.received - upload.rejected.length,
       pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : 0,
+      pageColumns: content.kind === 'page' ? content.page.columns : 0,
       upload,
       journalNumber: null,
       journaling: null,
@@ -101,7 +102,8 @@ export class Batcher {
     for (const journaled of this.#services.store.journal.batch(this.#session, batchNumber)) {
       batch.add({
         records: journaled.records,
-        pageBytes: journaled.content.kind === 'page' ? journaled.content.bytes.byteLength : 0,
+        pageBytes: 0,
+        pageColumns: 0,
         upload: null,
         journalNumber: journaled.number,
         journaling: null,
@@ -317,7 +319,8 @@ export class Batcher {
 function hasRoom(batch: Batch, entry: BatchEntry): boolean {
   return (
     batch.records + entry.records <= limits.batchSizeMax &&
-    batch.pageBytes + entry.pageBytes <= limits.batchBytesMax
+    batch.pageBytes + entry.pageBytes <= limits.batchBytesMax &&
+    batch.pageColumns + entry.pageColumns <= limits.batchColumnsMax
   )
 }
 

@@ -32,7 +32,7 @@ export class WorkerPool {
 
   constructor({ workers, log }: WorkerPoolOptions) {
     this.#piscina = new Piscina({
-      filename: fileURLToPath(new URL('../../workers/codec.js', import.meta.url)),
+      filename: fileURLToPath(new URL('../../workers/entry.cjs', import.meta.url)),
       minThreads: workers,
       maxThreads: workers,
       idleTimeout: Number.POSITIVE_INFINITY,

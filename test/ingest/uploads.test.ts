@@ -154,3 +154,19 @@ test('a batch closes before its pages would take more memory than a merge may', 
   const ended = await ingest.sessions.end(0, session.id, {})
   assert.equal(ended.atomsCreated, 600)
 })
+
+test('a batch closes before it has more columns than a merge may build', async (t) => {
+  const ingest = await openIngest(t)
+  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
+  const names: string[] = []
+  for (let upload = 0; upload < 70; upload += 1) {
+    const fields = Array.from({ length: 1_000 }, (_, field) => [`f${upload}-${field}`, field])
+    const record = { timestamp: 0, values: Object.fromEntries(fields) }
+    const { reply } = await ingest.uploads.upload(session, jsonBody({ records: [record] }))
+    names.push(reply.batchId)
+  }
+  assert.equal(names[0], 'batch-001')
+  assert.equal(names[64], 'batch-001')
+  assert.equal(names[65], 'batch-002')
+  assert.equal((await ingest.sessions.end(0, session.id, {})).atomsCreated, 70)
+})

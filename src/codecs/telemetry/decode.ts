@@ -92,16 +92,16 @@ function checkValues(
   for (const name in values) {
     const value = values[name]
     count += 1
+    if (count > limits.recordFieldsMax) {
+      const message = `A record has at most ${limits.recordFieldsMax} fields`
+      return { field: 'values', value: values, expectedType: 'object', message }
+    }
     if (!checkedNames.has(name)) {
       const fault = checkName(name, value)
       if (fault !== null) return fault
     }
     const fault = checkAgainst(schema, name, value) ?? checkValue(name, value)
     if (fault !== null) return fault
-  }
-  if (count > limits.recordFieldsMax) {
-    const message = `A record has at most ${limits.recordFieldsMax} fields`
-    return { field: 'values', value: count, expectedType: 'object', message }
   }
   for (const { name, type } of schema?.required ?? []) {
     if (!Object.hasOwn(values, name)) return missing(name, type)

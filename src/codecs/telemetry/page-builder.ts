@@ -10,7 +10,7 @@ import {
   padded,
   tags,
 } from './page-format.ts'
-import { openPage, type Page } from './page-reader.ts'
+import { countRows, openPage, type Page } from './page-reader.ts'
 
 /** A column is sparse where `entries * sparseFactor < rows`: four bytes of row and one of tag each. */
 const sparseFactor = 5
@@ -182,6 +182,7 @@ export class PageBuilder {
       bytes,
       hash: hash('sha256', bytes, 'buffer'),
       records: this.rows,
+      columns: parts.length,
       fromMs: this.#from,
       toMs: this.#to,
     }
@@ -255,8 +256,8 @@ function writeColumn(bytes: Uint8Array, view: DataView, start: number, part: Col
 
 /** The page of all records of several pages, in order: the same bytes as if they had come at once. */
 export function mergePages(pages: readonly Uint8Array[]): EncodedPage {
-  const opened = pages.map(openPage)
-  const builder = new PageBuilder(opened.reduce((sum, page) => sum + page.rows, 0))
-  for (const page of opened) builder.addPage(page)
+  const builder = new PageBuilder(pages.reduce((sum, page) => sum + countRows(page), 0))
+  // One at a time: an open page of one record takes ten times its bytes.
+  for (const page of pages) builder.addPage(openPage(page))
   return builder.encode()
 }
