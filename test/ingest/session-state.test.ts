@@ -43,7 +43,7 @@ test('the legal moves are those of the contract, every other one is a 409 that n
           error instanceof Refusal &&
           error.code === 'SESSION_STATE_CONFLICT' &&
           error.status === 409 &&
-          error.detail.fields?.['status'] === from &&
+          error.detail.fields?.status === from &&
           error.message.includes(from),
         `${from} to ${to}`,
       )

@@ -7,7 +7,7 @@ function conflict(status: string) {
   return (error: unknown) =>
     error instanceof Refusal &&
     error.code === 'SESSION_STATE_CONFLICT' &&
-    error.detail.fields?.['status'] === status
+    error.detail.fields?.status === status
 }
 
 test('a paused session refuses uploads with its state and takes them again once resumed', async (t) => {

@@ -146,3 +146,11 @@ test('close lets every running task finish, refuses new ones and may be called a
   await closing
   await assert.rejects(decode(pool, small()), { code: 'SHUTTING_DOWN' })
 })
+
+test('a pool may be closed at any moment of the start of its threads', async () => {
+  for (let waitMs = 20; waitMs <= 180; waitMs += 10) {
+    const pool = new WorkerPool({ workers: 2 })
+    await new Promise((resolve) => setTimeout(resolve, waitMs))
+    await pool.close()
+  }
+})
