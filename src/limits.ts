@@ -13,11 +13,11 @@ export const limits = {
   uploadBodyBytesMax: 64 * MiB,
   uploadBodyBytesMin: 64 * KiB,
   /** A gzip body may grow to this while it is inflated; then it is a bomb. */
-  inflatedBodyBytesMax: 128 * MiB,
+  inflatedBodyBytesMax: 64 * MiB,
   /** Every body that is not an upload. */
   requestBodyBytesMax: 1 * MiB,
   /** All bodies being read, decoded or waiting, together. */
-  bodiesInFlightBytesMax: 256 * MiB,
+  bodiesInFlightBytesMax: 160 * MiB,
   /** A body must arrive whole within this time. */
   bodyTimeoutMs: 60_000,
   /** Arrays and objects inside one another. */
@@ -86,7 +86,7 @@ export const limits = {
   taskUploadsMax: 256,
   taskBytesMax: 8 * MiB,
   /** Uploads waiting for a worker. */
-  decodeQueueUploadsMax: 16_384,
+  decodeQueueUploadsMax: 131_072,
   /** The largest body as text, two bytes a character where one is not Latin-1, beside its strings. */
   workerHeapMiBMax: 448,
   /** Tasks waiting in the pool itself: merges and reads beside a few decode tasks. */
@@ -135,10 +135,14 @@ export const limits = {
   subscribersMax: 20_000,
 
   // WebSocket.
-  webSocketMessageBytesMax: 64 * MiB,
+  /** uWebSockets.js gathers a message before anyone can count it, so it may be no whole upload. */
+  webSocketMessageBytesMax: 16 * MiB,
   webSocketIdleTimeoutS: 120,
-  /** Unanswered uploads of one connection; past it the socket is not read. */
-  webSocketPendingUploadsMax: 1_024,
+  /** Unanswered messages of one connection: half of it is told as `flow`, past it they are refused. */
+  webSocketPendingMessagesMax: 32_768,
+  /** What a message takes beside its bytes while it is under way, for the budget of bodies. */
+  webSocketMessageOverheadBytes: 1 * KiB,
+  peekedMessageBytesMax: 4 * KiB,
   messageIdCharsMax: 256,
   idempotencyKeyCharsMax: 256,
   /** Bytes held back for a reader of a WebSocket; past it the connection is cut. */

@@ -63,7 +63,10 @@ export interface Body {
   readonly byteLength: number
 }
 
-const noBody: Body = { buffer: new ArrayBuffer(0), byteLength: 0 }
+/** A buffer of its own each time: an empty upload's is transferred to a worker like any other. */
+function noBody(): Body {
+  return { buffer: new ArrayBuffer(0), byteLength: 0 }
+}
 
 /** Reads bodies within a cap, the budget and a deadline. */
 export class BodyReader {
@@ -83,7 +86,7 @@ export class BodyReader {
    * `BODY_TOO_LARGE` or `SATURATED`, and with ClientGone where the body never completes.
    */
   read(exchange: Exchange, bytesMax: number, lease: BodyLease): Promise<Body> {
-    if (exchange.framing === 'empty') return Promise.resolve(noBody)
+    if (exchange.framing === 'empty') return Promise.resolve(noBody())
     const target = exchange.contentLength === null ? new Gathered() : new Sized()
     const tooLarge = () => new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: bytesMax } })
     if (exchange.contentLength !== null) {

@@ -20,6 +20,7 @@ import { RateLimiter, type RateState, rateHeaders, rateLimitExceeded } from './r
 import { errorReply, valueReply } from './reply.ts'
 import {
   type Principal,
+  Reply,
   type RequestContext,
   type Route,
   SessionEventStream,
@@ -343,6 +344,12 @@ export class Router {
     lease.release()
     try {
       if (result instanceof SessionEventStream) {
+        // HEAD asks what GET would answer: the head of a stream, and no stream.
+        if (call.exchange.method === 'HEAD') {
+          const head = new Reply(200, null, { 'Content-Type': 'text/event-stream' })
+          this.#reply(call, valueReply(head, call.headers))
+          return
+        }
         this.#count(call, 200)
         this.#parts.streams.open(call.exchange, call.headers, principal, result)
       } else if (result instanceof SessionSocket) {

@@ -78,7 +78,11 @@ export class UwsServer implements SocketServer {
       const listen = this.#app.listen.bind(this.#app) as unknown as ListenWithOptions
       listen(host, port, exclusivePort, (token) => {
         if (token === false) {
-          reject(new Error(`cannot listen on ${host}:${port}: in use or not permitted`))
+          reject(
+            new Error(
+              `cannot listen on ${host}:${port}: the port is in use or not permitted, or the address is not of this machine`,
+            ),
+          )
           return
         }
         this.#listening = token

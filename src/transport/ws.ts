@@ -114,15 +114,15 @@ class Connection implements SocketHandlers {
     this.#isBinary = isBinary
     const refusal = this.#refusalNow(bytes.byteLength)
     if (refusal !== null) {
-      this.#reject(null, refusal, isBinary)
+      this.#reject(peekId(bytes, isBinary), refusal, isBinary)
       return
     }
     const lease = this.all.budget.lease()
     try {
-      lease.grow(bytes.byteLength)
+      lease.grow(bytes.byteLength + limits.webSocketMessageOverheadBytes)
     } catch (error) {
       this.#tellSlow(isBinary)
-      this.#reject(null, error, isBinary)
+      this.#reject(peekId(bytes, isBinary), error, isBinary)
       return
     }
     this.#pending += 1
@@ -156,7 +156,7 @@ class Connection implements SocketHandlers {
     if (this.#stopping) {
       return new Refusal('SHUTTING_DOWN', { fields: { retryAfter: limits.retryAfterS } })
     }
-    if (this.#pending >= limits.webSocketPendingUploadsMax) return saturated()
+    if (this.#pending >= limits.webSocketPendingMessagesMax) return saturated()
     const { uploadBytesMax } = this.all.services.config
     if (byteLength > uploadBytesMax) {
       return new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: uploadBytesMax } })
@@ -183,7 +183,7 @@ class Connection implements SocketHandlers {
       await this.#withoutIngest(buffer, isBinary)
       return
     }
-    if (this.#pending >= limits.webSocketPendingUploadsMax / 2) this.#tellSlow(isBinary)
+    if (this.#pending >= limits.webSocketPendingMessagesMax / 2) this.#tellSlow(isBinary)
     const outcome = await uploads.message(this.session, {
       buffer,
       byteLength: buffer.byteLength,
@@ -257,7 +257,7 @@ class Connection implements SocketHandlers {
   }
 
   #tellGo(isBinary: boolean): void {
-    if (!this.#slow || this.#pending > limits.webSocketPendingUploadsMax / 4) return
+    if (!this.#slow || this.#pending > limits.webSocketPendingMessagesMax / 4) return
     this.#slow = false
     this.#send({ type: 'flow', state: 'go' }, isBinary)
   }
@@ -271,6 +271,21 @@ class Connection implements SocketHandlers {
 
   #send(message: Readonly<Record<string, unknown>>, isBinary: boolean): void {
     this.#socket?.send([isBinary ? packr.pack(message) : JSON.stringify(message)])
+  }
+}
+
+/**
+ * The id of a message that is refused unread, so that its sender knows which one: of short JSON alone,
+ * because this is the main thread and it is busy.
+ */
+function peekId(bytes: ArrayBuffer, isBinary: boolean): MessageId {
+  if (isBinary || bytes.byteLength > limits.peekedMessageBytesMax) return null
+  try {
+    const message: unknown = parseJson(new Uint8Array(bytes))
+    if (typeof message !== 'object' || message === null || !('id' in message)) return null
+    return typeof message.id === 'string' || typeof message.id === 'number' ? message.id : null
+  } catch {
+    return null
   }
 }
 

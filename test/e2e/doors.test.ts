@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { connect } from 'node:net'
 import { test } from 'node:test'
 import { Health } from '../../src/contracts/http.ts'
 import type { Client } from '../support/client.ts'
@@ -229,4 +230,38 @@ test('methods and types that an endpoint does not know are told what it does kno
   events.refused(406, 'NOT_ACCEPTABLE')
   const requestId = (await client.get(session.statusUrl)).headers.get('x-request-id')
   assert.ok(requestId !== null && requestId.length > 0)
+})
+
+test('an empty upload leaves later requests without a body alone', async (t) => {
+  const { client } = await startServer(t)
+  const session = await client.start({ sessionType: 'telemetry' })
+  const path = `${sessionsPath}/${session.sessionId}`
+  for (let round = 0; round < 2; round += 1) {
+    const empty = await client.raw('POST', `${path}/upload`, {
+      headers: { 'content-type': 'application/json' },
+    })
+    empty.refused(400, 'MALFORMED_JSON')
+  }
+  assert.equal((await client.raw('POST', `${path}/end`)).status, 200)
+})
+
+test('HEAD of an event stream gives its head and leaves the connection usable', async (t) => {
+  const server = await startServer(t)
+  const session = await server.client.start({ sessionType: 'telemetry' })
+  const { host, hostname, port } = new URL(server.url)
+  const common = `Host: ${host}\r\nX-API-Key: ${server.key}\r\n`
+  const socket = connect({ host: hostname, port: Number(port) })
+  t.after(() => socket.destroy())
+  let text = ''
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk
+  })
+  const path = `${sessionsPath}/${session.sessionId}/events`
+  socket.write(`HEAD ${path} HTTP/1.1\r\n${common}\r\n`)
+  await eventually(async () => text.includes('\r\n\r\n') || undefined, 'the head')
+  assert.match(text, /^HTTP\/1\.1 200 OK\r\n[^]*Content-Type: text\/event-stream\r\n/)
+  socket.write(`GET /health HTTP/1.1\r\n${common}\r\n`)
+  await eventually(async () => text.includes('"healthy"') || undefined, 'the next reply')
+  assert.match(text, /\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
+  assert(!text.includes('retry:'))
 })

@@ -204,3 +204,22 @@ test('browsers come in by subprotocol or ticket, strangers do not', async (t) =>
   const origin = 'https://elsewhere.example'
   assert.equal(await refusedUpgrade(url, { ...client.headers, origin }), 403)
 })
+
+test('a sender that never waits gets an ack for every message, in few seconds', async (t) => {
+  const { client } = await startServer(t)
+  const session = await client.start({ sessionType: 'telemetry', batchSize: 1_000 })
+  const socket = await openSocket(session.websocketUrl, client.headers)
+  const count = 10_000
+  for (let id = 0; id < count; id += 1) {
+    socket.send({ type: 'telemetry', id, records: records(1, id) })
+  }
+  await socket.answer(count - 1)
+  const answers = socket.messages.items.filter(({ id }) => id !== undefined)
+  assert.deepEqual(
+    answers.filter(({ type }) => type !== 'ack'),
+    [],
+  )
+  assert.equal(new Set(answers.map(({ id }) => id)).size, count)
+  const ended = await client.end(session.sessionId)
+  assert.equal(ended.finalStatistics.totalAtomsCreated, count)
+})

@@ -67,7 +67,7 @@ export const readAtomRecord = route({
     const { hash, index } = params
     const digest = parseHash(hash)
     // Only blocks have records: the reader takes what it is given for one.
-    const bytes = /^\d{1,5}$/.test(index) ? store.blobs.get(tenant, digest) : null
+    const bytes = /^(0|[1-9]\d{0,4})$/.test(index) ? store.blobs.get(tenant, digest) : null
     if (bytes === null || sniff(bytes) !== 'application/octet-stream') throw atomNotFound(hash)
     const text = await records.record(tenant, digest, Number(index))
     if (text === null) throw atomNotFound(hash)

@@ -22,8 +22,12 @@ export const readRecords = route({
   scope: 'sessions:read',
   params: SessionParams,
   query: Type.Object({
-    from: Type.Optional(Type.String({ description: 'RFC 3339, inclusive' })),
-    to: Type.Optional(Type.String({ description: 'RFC 3339, exclusive' })),
+    from: Type.Optional(
+      Type.String({ description: 'RFC 3339 or milliseconds since the epoch, inclusive' }),
+    ),
+    to: Type.Optional(
+      Type.String({ description: 'RFC 3339 or milliseconds since the epoch, exclusive' }),
+    ),
     fields: Type.Optional(Type.String({ description: 'names of fields, separated by commas' })),
     ...PageQuery,
   }),
@@ -64,8 +68,11 @@ export const readRecords = route({
 
 function instant(name: string, text: string | undefined): number | null {
   if (text === undefined) return null
-  const timestamp = parseTimestamp(text)
-  if (timestamp === null) throw invalidParameter(name, 'an RFC 3339 timestamp with zone')
+  // In a URL a number is text as well.
+  const timestamp = parseTimestamp(/^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text)
+  if (timestamp === null) {
+    throw invalidParameter(name, 'an RFC 3339 timestamp with zone, or milliseconds since the epoch')
+  }
   return timestamp.ms + timestamp.us / 1000
 }
 
