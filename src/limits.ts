@@ -37,6 +37,8 @@ export const limits = {
   batchDelayMsMax: 3_600_000,
   concurrentBatchesDefault: 5,
   concurrentBatchesMax: 64,
+  /** Batches of all sessions in memory at a time, to be merged and stored. */
+  batchesAssembledMax: 4,
   /** An upload that closes a batch waits this long for it, then gets 202. */
   batchWaitMs: 10_000,
   invalidRecordsShownMax: 100,
@@ -77,6 +79,8 @@ export const limits = {
   retriesDefault: 3,
   retriesMax: 10,
   retryDelayMsDefault: 1_000,
+  /** A batch that has used up its retries is tried again no sooner than this. */
+  retryBeyondMaxDelayMs: 30_000,
   retryDelayMsMax: 60_000,
   retryBackoffMultiplierDefault: 2,
   retryBackoffMultiplierMax: 10,
@@ -94,7 +98,7 @@ export const limits = {
   /** The first task must be done within this time after the start. */
   poolStartTimeoutMs: 10_000,
   /** Running tasks may finish within this time when the pool closes. */
-  poolCloseTimeoutMs: 5_000,
+  poolCloseTimeoutMs: 1_000,
   workersMax: 256,
 
   // Store.
@@ -116,11 +120,21 @@ export const limits = {
   // Reading back.
   pageLimitDefault: 1_000,
   pageLimitMax: 10_000,
+  /** Rejected records are up to 4 KiB each. */
+  rejectedPageMax: 1_000,
   sessionsPageLimitDefault: 100,
   sessionsPageLimitMax: 1_000,
   /** Block bytes that one read hands to a worker, and that one request may scan. */
   readTaskBytesMax: 8 * MiB,
   readScanBytesMax: 64 * MiB,
+  /** Block rows that one look into the store may pass over in one turn. */
+  readScanRowsMax: 4_096,
+  /** A page ends once its text is this long, and names its next cursor. */
+  pageTextBytesMax: 8 * MiB,
+  readsAtOnceMax: 4,
+  readsWaitingMax: 1_024,
+  /** Replies with bytes or pages that have not left yet, together. */
+  repliesInFlightBytesMax: 128 * MiB,
   /** Rows times columns of one CSV text: sparse columns make empty cells. */
   csvCellsMax: 1_048_576,
 
@@ -128,6 +142,7 @@ export const limits = {
   /** What one SSE or WebSocket write carries at most; a slow reader holds no more than this. */
   eventWriteBytesMax: 64 * KiB,
   eventReplayPageMax: 500,
+  replaysPerTurnMax: 16,
   /** A subscriber that has not taken its bytes for this long is cut; it can resume. */
   subscriberStallMs: 15_000,
   subscriberStallCheckMs: 1_000,
@@ -136,7 +151,7 @@ export const limits = {
 
   // WebSocket.
   /** uWebSockets.js gathers a message before anyone can count it, so it may be no whole upload. */
-  webSocketMessageBytesMax: 16 * MiB,
+  webSocketMessageBytesMax: 4 * MiB,
   webSocketIdleTimeoutS: 120,
   /** Unanswered messages of one connection: half of it is told as `flow`, past it they are refused. */
   webSocketPendingMessagesMax: 32_768,
@@ -168,9 +183,10 @@ export const limits = {
   rateLimitMax: 1_000_000_000,
   streamConnectionsDefault: 5,
   streamEventsPerMinuteDefault: 1_000,
-  closeTimeoutMs: 9_000,
+  /** Open requests may finish within this time; then the workers and the store are closed. */
+  closeTimeoutMs: 6_000,
   /** The process ends by itself this long after the first signal. */
-  exitTimeoutMs: 9_800,
+  exitTimeoutMs: 9_500,
   /** A terminal's Ctrl-C reaches the process twice under npm: from the terminal and from npm. */
   signalRepeatMs: 500,
   retryAfterS: 1,
@@ -184,8 +200,10 @@ assert(
   'a worker must survive the largest body',
 )
 assert(limits.pageLimitDefault <= limits.pageLimitMax)
-assert(limits.closeTimeoutMs < limits.exitTimeoutMs, 'close gives up before the process does')
-assert(limits.poolCloseTimeoutMs < limits.closeTimeoutMs, 'the store closes after the pool')
+assert(
+  limits.closeTimeoutMs + 2 * limits.poolCloseTimeoutMs + 1_000 < limits.exitTimeoutMs,
+  'decoder, pool and store close after the front door, before the process gives up',
+)
 assert(limits.exitTimeoutMs < 10_000, 'the promise is exit within 10 s')
 assert(limits.commitBytesMax * 2 <= limits.storeBytesMaxMin, 'a full group commit must fit')
 assert(limits.subscriberStallMs < 20_000, 'the promise is a cut within 20 s')

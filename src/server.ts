@@ -25,11 +25,11 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
   const metrics = createMetrics()
   const store = openStore(storeOptions(config))
   await createFirstKey(store, config)
-  const pool = new WorkerPool({ workers: config.workers })
+  const pool = new WorkerPool({ workers: config.workers, log })
   await pool.ready()
   const decoder = new Decoder(pool, config.workers)
   const sessions = new SessionService({ store, pool, log, metrics })
-  const uploads = new UploadService({ sessions, decoder, store, metrics })
+  const uploads = new UploadService({ sessions, decoder, store, metrics, log })
   const records = new RecordReader({ store, pool })
   const hub = new EventHub(store)
   const transport = createTransport({

@@ -1,8 +1,8 @@
-import { gunzipSync } from 'node:zlib'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import { isDocument } from './document.ts'
+import { inflate } from './gzip.ts'
 import { parseJson } from './json.ts'
 import { parseMsgpack } from './msgpack.ts'
 
@@ -39,7 +39,7 @@ const lists: Record<SessionType, string> = {
  */
 export function openUpload(upload: DecodeUpload): OpenedUpload {
   const raw = new Uint8Array(upload.body, 0, upload.byteLength)
-  const bytes = upload.gzip ? inflate(raw) : raw
+  const bytes = upload.gzip ? inflate(raw, limits.inflatedBodyBytesMax) : raw
   // In telemetry a field may bear any name: a bad one costs its record, not the body.
   const protoKeys = upload.settings.sessionType === 'telemetry' ? 'keep' : 'refuse'
   const parsed = upload.format === 'json' ? parseJson(bytes, protoKeys) : parseMsgpack(bytes)
@@ -50,22 +50,6 @@ export function openUpload(upload: DecodeUpload): OpenedUpload {
   requireMembers(parsed, new Set([list]), list)
   const type = upload.settings.sessionType
   return { document: parsed, bytes, id: null, idempotencyKey: null, type }
-}
-
-/** Gzip (RFC 1952) to bytes. Throws BODY_TOO_LARGE for a bomb, MALFORMED_ENCODING for anything else. */
-export function inflate(bytes: Uint8Array): Uint8Array {
-  const maxOutputLength = limits.inflatedBodyBytesMax
-  try {
-    return gunzipSync(bytes, { maxOutputLength })
-  } catch (error) {
-    if (error instanceof RangeError && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') {
-      throw new Refusal('BODY_TOO_LARGE', {
-        message: 'The body inflates to more than this server takes',
-        fields: { maxBytes: maxOutputLength },
-      })
-    }
-    throw new Refusal('MALFORMED_ENCODING')
-  }
 }
 
 function openMessage(

@@ -1,4 +1,5 @@
 import { type Static, type TObject, type TSchema, Type } from '@sinclair/typebox'
+import { limits } from '../limits.ts'
 
 /**
  * The one catalogue of everything a client can be told is wrong. `status` is the HTTP status, `error`
@@ -291,6 +292,11 @@ export function errorBodySchema(code: ErrorCode): TSchema {
     ...(entry.suggestion === undefined ? {} : { suggestion: Type.String() }),
     ...entry.fields?.properties,
   })
+}
+
+/** The server cannot take this now; the client may come again. */
+export function retryLater(code: 'SATURATED' | 'SHUTTING_DOWN'): Refusal {
+  return new Refusal(code, { fields: { retryAfter: limits.retryAfterS } })
 }
 
 export function sessionNotFound(sessionId: string): Refusal {

@@ -108,11 +108,20 @@ export class EventHub {
 
   #schedule(subscriber: Subscriber): void {
     this.#due.add(subscriber)
+    this.#takeTurn()
+  }
+
+  #takeTurn(): void {
     this.#turn ??= setImmediate(() => {
       this.#turn = null
-      const due = [...this.#due]
-      this.#due.clear()
-      for (const next of due) this.#advance(next)
+      let replays = 0
+      for (const next of [...this.#due]) {
+        // Reading the log takes the main thread: those who replay take turns with everything else.
+        if (!next.isLive && ++replays > limits.replaysPerTurnMax) continue
+        this.#due.delete(next)
+        this.#advance(next)
+      }
+      if (this.#due.size > 0) this.#takeTurn()
     })
   }
 

@@ -21,8 +21,10 @@ export interface BatchEntry {
   upload: AdmittedUpload | null
   /** Number of its journal entry, null while there is none. */
   journalNumber: number | null
-  /** Settles, never rejects, when a journal write under way is over. */
+  /** Settles, never rejects, when a journal write is over; null before there is one. */
   journaling: Promise<void> | null
+  /** From when it is asked to be journaled until that is on disk or has failed. */
+  isJournaling: boolean
 }
 
 /** How an attempt to process a batch went. */

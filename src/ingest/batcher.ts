@@ -13,6 +13,7 @@ import {
   uploadBytes,
   uploadItems,
 } from './batch-store.ts'
+import type { Gate } from './gate.ts'
 import { ProgressReporter } from './progress.ts'
 import { appendSessionEvent } from './session-events.ts'
 import { batchName } from './session-report.ts'
@@ -22,6 +23,8 @@ export interface BatcherServices {
   readonly pool: WorkerPool
   readonly log: Logger
   readonly metrics: Metrics
+  /** Batches of all sessions that may be in memory at a time. */
+  readonly assembling: Gate
 }
 
 /** Where an upload ended up: among the atoms, or in the journal. */
@@ -83,6 +86,7 @@ export class Batcher {
       upload,
       journalNumber: null,
       journaling: null,
+      isJournaling: false,
     }
     if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, Date.now())
     const session = this.#row()
@@ -99,14 +103,18 @@ export class Batcher {
   /** Puts a batch that an earlier process left in the journal to work. */
   recover(batchNumber: number): void {
     const batch = new Batch(batchNumber)
-    for (const journaled of this.#services.store.journal.batch(this.#session, batchNumber)) {
+    for (const { number, records } of this.#services.store.journal.heads(
+      this.#session,
+      batchNumber,
+    )) {
       batch.add({
-        records: journaled.records,
+        records,
         pageBytes: 0,
         pageColumns: 0,
         upload: null,
-        journalNumber: journaled.number,
+        journalNumber: number,
         journaling: null,
+        isJournaling: false,
       })
     }
     this.#nextBatch = Math.max(this.#nextBatch, batchNumber + 1)
@@ -192,12 +200,15 @@ export class Batcher {
   async #journal(batch: Batch, entry: BatchEntry): Promise<void> {
     const { upload } = entry
     if (upload === null) return
+    entry.isJournaling = true
     const write = this.#writeJournal(batch, entry, upload)
     entry.journaling = write.then(
       () => {
+        entry.isJournaling = false
         entry.upload = null
       },
       () => {
+        entry.isJournaling = false
         entry.journalNumber = null
         batch.remove(entry)
       },
@@ -225,10 +236,10 @@ export class Batcher {
     batch.attempts += 1
     try {
       await Promise.all(batch.entries.map((entry) => entry.journaling))
-      if (batch.entries.length > 0) {
-        await this.#process(batch)
-        this.#services.metrics.atoms.inc({ type: this.#type }, batch.records)
+      while (batch.entries.length > 0 && !(await this.#process(batch))) {
+        await Promise.all(batch.entries.map((entry) => entry.journaling))
       }
+      this.#services.metrics.atoms.inc({ type: this.#type }, batch.records)
       batch.settle()
       this.#unsettled.delete(batch)
     } catch (error) {
@@ -237,19 +248,32 @@ export class Batcher {
     }
   }
 
-  async #process(batch: Batch): Promise<void> {
-    const entries = [...batch.entries]
-    const content = await this.#assemble(batch)
-    await this.#services.store.commit(
-      (transaction) => {
-        // An entry that could not be journaled in the meantime has been refused: it must not get in.
-        if (entries.length !== batch.entries.length) throw new Error('the batch lost an upload')
-        storeProcessedBatch(transaction, this.#session, batch, content)
-        this.#progress.report(transaction)
-        batch.applied = true
-      },
-      { bytes: contentBytes(content) },
-    )
+  /**
+   * Stores a batch's atoms. False where an upload of it was just then on its way into the journal:
+   * until that is over nobody can say whether it is in the batch by its journal entry, by its content,
+   * or not at all.
+   */
+  async #process(batch: Batch): Promise<boolean> {
+    // What comes from the journal takes memory again; a lone upload has it already and must not wait.
+    const isAlone = batch.entries.length === 1 && batch.entries[0]?.upload !== null
+    const release = isAlone ? null : await this.#services.assembling.enter()
+    try {
+      const entries = [...batch.entries]
+      const content = await this.#assemble(batch)
+      return await this.#services.store.commit(
+        (transaction) => {
+          const hasChanged = entries.length !== batch.entries.length
+          if (hasChanged || entries.some((entry) => entry.isJournaling)) return false
+          storeProcessedBatch(transaction, this.#session, batch, content)
+          this.#progress.report(transaction)
+          batch.applied = true
+          return true
+        },
+        { bytes: contentBytes(content) },
+      )
+    } finally {
+      release?.()
+    }
   }
 
   /** Gathers a batch's content, from memory where it still is, else from the journal. */
@@ -301,6 +325,8 @@ export class Batcher {
       retryDelayMs(session, batch.attempts),
     )
     this.#retryTimers.add(timer)
+    // Told once an attempt, for the retries that were asked for; after them the log has it.
+    if (batch.attempts > session.retry.maxRetries + 1) return
     try {
       await store.commit((transaction) => {
         appendSessionEvent(transaction, transaction.session(this.#session), 'error', {
@@ -324,11 +350,15 @@ function hasRoom(batch: Batch, entry: BatchEntry): boolean {
   )
 }
 
-/** Delay before the attempt that follows failure number `failures`; the last delay repeats. */
+/**
+ * Delay before the attempt that follows failure number `failures`. After the retries that were asked
+ * for it goes on at the last delay, but not in a tight loop: what is journaled is not given up.
+ */
 function retryDelayMs(session: SessionRow, failures: number): number {
   const { retryDelayMs: first, retryBackoffMultiplier, maxRetries } = session.retry
   const steps = Math.min(failures, Math.max(1, maxRetries)) - 1
-  return first * retryBackoffMultiplier ** steps
+  const delayMs = first * retryBackoffMultiplier ** steps
+  return failures > maxRetries ? Math.max(delayMs, limits.retryBeyondMaxDelayMs) : delayMs
 }
 
 function contentBytes(content: BatchContent): number {

@@ -24,13 +24,15 @@ export class ProgressReporter {
 
   /** Inside a transaction that changed the session's totals. */
   report(transaction: Transaction): void {
+    const session = transaction.session(this.#session)
+    // A late timer must not put anything behind the terminal event.
+    if (session.endedAtMs !== null) return
     if (transaction.nowMs - this.#lastMs < limits.progressIntervalMs) {
       this.changed()
       return
     }
     this.#lastMs = transaction.nowMs
     this.stop()
-    const session = transaction.session(this.#session)
     appendSessionEvent(transaction, session, 'progress', {
       totalRecordsReceived: session.recordsReceived,
       totalAtomsCreated: session.atomsCreated,

@@ -1,8 +1,9 @@
-import { invalidParameter } from '../contracts/errors.ts'
+import { invalidParameter, retryLater } from '../contracts/errors.ts'
 import type { ReadBlock, ReadFormat, ReadResult } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { WorkerPool } from '../pool/pool.ts'
 import type { AtomEntry, SessionRow, Store } from '../store/interfaces.ts'
+import { Gate } from './gate.ts'
 import { hex } from './session-report.ts'
 
 export interface RecordQuery {
@@ -41,6 +42,7 @@ interface GatheredBlock {
 export class RecordReader {
   readonly #store: Store
   readonly #pool: WorkerPool
+  readonly #reading = new Gate(limits.readsAtOnceMax)
 
   constructor(services: { store: Store; pool: WorkerPool }) {
     this.#store = services.store
@@ -48,12 +50,34 @@ export class RecordReader {
   }
 
   async read(session: SessionRow, query: RecordQuery): Promise<RecordPage> {
-    let position: Position | null = query.cursor === null ? start : parseCursor(query.cursor)
+    let position: Position | null = query.cursor === null ? beginning : parseCursor(query.cursor)
+    if (session.type !== 'telemetry') position = null
+    if (this.#reading.waiting >= limits.readsWaitingMax) throw retryLater('SATURATED')
+    const release = await this.#reading.enter()
+    try {
+      return await this.#read(session, query, position)
+    } finally {
+      release()
+    }
+  }
+
+  async #read(
+    session: SessionRow,
+    query: RecordQuery,
+    start: Position | null,
+  ): Promise<RecordPage> {
+    let position = start
     const parts: Uint8Array[] = []
     let columns: readonly string[] = []
     let records = 0
     let scannedBytes = 0
-    while (position !== null && records < query.limit && scannedBytes < limits.readScanBytesMax) {
+    let textBytes = 0
+    while (
+      position !== null &&
+      records < query.limit &&
+      scannedBytes < limits.readScanBytesMax &&
+      textBytes < limits.pageTextBytesMax
+    ) {
       const step = await this.#step(session, query, position, query.limit - records)
       position = step.next
       records += step.result?.records ?? 0
@@ -61,6 +85,7 @@ export class RecordReader {
       if (step.result === null || step.result.records === 0) continue
       if (query.format === 'json' && parts.length > 0) parts.push(comma)
       parts.push(step.result.bytes)
+      textBytes += step.result.bytes.byteLength
       columns = step.result.columns
       // A CSV page has one header, so it ends where the columns of the next blocks could differ.
       if (query.format === 'csv') break
@@ -123,11 +148,15 @@ export class RecordReader {
     const rangeIsOpen = query.fromMs === null && query.toMs === null
     let scannedBytes = 0
     let rows = 0
+    let scannedRows = 0
     for (const atom of this.#store.atoms.scan(session.number, position.seq)) {
       // Rows are counted only without a range: with one, nobody knows how many of a block lie in it.
-      const isFull = scannedBytes >= limits.readTaskBytesMax || (rangeIsOpen && rows >= limit)
+      const isFull =
+        scannedBytes >= limits.readTaskBytesMax ||
+        scannedRows >= limits.readScanRowsMax ||
+        (rangeIsOpen && rows >= limit)
       if (isFull) return { gathered, scannedBytes, after: { seq: atom.seq, index: 0 } }
-      if (atom.kind !== 'block') continue
+      scannedRows += 1
       if (query.fromMs !== null && atom.toMs < query.fromMs) continue
       if (query.toMs !== null && atom.fromMs >= query.toMs) continue
       const bytes = this.#store.blobs.get(session.tenant, atom.hash)
@@ -141,7 +170,7 @@ export class RecordReader {
   }
 }
 
-const start: Position = { seq: 0, index: 0 }
+const beginning: Position = { seq: 0, index: 0 }
 const comma = new TextEncoder().encode(',')
 
 /** Cursors are opaque to clients: base64url of `seq.index`. */

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { checkDefinition } from '../codecs/telemetry/schema.ts'
-import { invalidBody, Refusal, sessionNotFound } from '../contracts/errors.ts'
+import { invalidBody, Refusal, retryLater, sessionNotFound } from '../contracts/errors.ts'
 import type { EndSession, SessionStatusName, StartSession } from '../contracts/http.ts'
 import type { DecodeSettings } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
 import { Batcher, type BatcherServices } from './batcher.ts'
+import { Gate } from './gate.ts'
 import { appendSessionEvent, sessionTotals } from './session-events.ts'
 import { hasEnded, requireMove, stateConflict } from './session-state.ts'
 
@@ -26,8 +27,8 @@ export class SessionService {
   readonly #live = new Map<number, LiveSession>()
   #stopped = false
 
-  constructor(services: BatcherServices) {
-    this.#services = services
+  constructor(services: Omit<BatcherServices, 'assembling'>) {
+    this.#services = { ...services, assembling: new Gate(limits.batchesAssembledMax) }
   }
 
   /** Works off what an earlier process left: queued batches, and sessions that were completing. */
@@ -39,7 +40,10 @@ export class SessionService {
       if (row !== null) this.#liveSession(row).batcher.recover(batch)
     }
     for (const row of store.sessions.open()) {
-      if (row.status === 'completing') void this.#finish(row, 'completed').catch(() => undefined)
+      if (row.status !== 'completing') continue
+      this.#finish(row, 'completed').catch((error: unknown) => {
+        log.error({ err: error, sessionId: row.id }, 'a session could not be completed')
+      })
     }
     if (pending.length > 0) log.info({ batches: pending.length }, 'journal is being worked off')
   }
@@ -112,9 +116,7 @@ export class SessionService {
   batcherForUpload(session: SessionRow): Batcher {
     const row = this.#services.store.sessions.get(session.number)
     if (row === null) throw sessionNotFound(session.id)
-    if (this.#stopped) {
-      throw new Refusal('SHUTTING_DOWN', { fields: { retryAfter: limits.retryAfterS } })
-    }
+    if (this.#stopped) throw retryLater('SHUTTING_DOWN')
     const live = this.#live.get(row.number)
     const status = live?.refusing ?? row.status
     if (status !== 'active') {
@@ -130,6 +132,7 @@ export class SessionService {
 
   async pause(tenant: number, sessionId: string): Promise<SessionRow> {
     const row = this.find(tenant, sessionId)
+    requireMove(row, 'paused')
     const live = this.#liveSession(row)
     const before = live.refusing
     live.refusing ??= 'paused'
@@ -154,13 +157,16 @@ export class SessionService {
     return resumed
   }
 
-  /** Takes no more uploads, works off what is queued (a 200 was given for it) and cancels the session. */
+  /**
+   * Takes no more uploads, works off what is queued (a 200 was given for it) and cancels the session.
+   * Resolves with a row that is still `completing` where that takes longer than an end may by default.
+   */
   async cancel(tenant: number, sessionId: string): Promise<SessionRow> {
     const row = this.find(tenant, sessionId)
     requireMove(row, 'cancelled')
-    const ended = await this.#finish(row, 'cancelled')
+    const ended = await this.#finishWithin(row, 'cancelled', limits.endTimeoutMsDefault)
     // An end that was already being stored won the race.
-    if (ended.status !== 'cancelled') requireMove(ended, 'cancelled')
+    if (hasEnded(ended.status) && ended.status !== 'cancelled') requireMove(ended, 'cancelled')
     return ended
   }
 
@@ -172,16 +178,9 @@ export class SessionService {
     const row = this.find(tenant, sessionId)
     if (row.status === 'completed' || row.status === 'failed') return row
     if (row.status !== 'completing') requireMove(row, 'completing')
-    const finishing = this.#finish(row, 'completed')
-    const waitMs =
-      (request.waitForCompletion ?? true) ? (request.timeoutMs ?? limits.endTimeoutMsDefault) : 0
-    let timer: NodeJS.Timeout | undefined
-    const timeout = new Promise<null>((resolve) => {
-      timer = setTimeout(() => resolve(null), waitMs)
-    })
-    const ended = await Promise.race([finishing, timeout])
-    clearTimeout(timer)
-    return ended ?? (await this.#completingRow(row))
+    const waits = request.waitForCompletion ?? true
+    const timeoutMs = waits ? (request.timeoutMs ?? limits.endTimeoutMsDefault) : 0
+    return this.#finishWithin(row, 'completed', timeoutMs)
   }
 
   /** Ends all timers; queued data stays in the journal. */
@@ -191,14 +190,37 @@ export class SessionService {
     this.#live.clear()
   }
 
-  #finish(row: SessionRow, target: 'completed' | 'cancelled'): Promise<SessionRow> {
+  async #finishWithin(
+    row: SessionRow,
+    target: LiveSession['target'],
+    timeoutMs: number,
+  ): Promise<SessionRow> {
+    const finishing = this.#finish(row, target)
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<null>((resolve) => {
+      timer = setTimeout(() => resolve(null), timeoutMs)
+    })
+    try {
+      const ended = await Promise.race([finishing, timeout])
+      if (ended !== null) return ended
+    } finally {
+      clearTimeout(timer)
+    }
+    finishing.catch((error: unknown) => {
+      this.#services.log.error({ err: error, sessionId: row.id }, 'a session could not be ended')
+    })
+    return this.#completingRow(row)
+  }
+
+  #finish(row: SessionRow, target: LiveSession['target']): Promise<SessionRow> {
     const live = this.#liveSession(row)
     if (target === 'cancelled') live.target = target
     live.refusing = 'completing'
     live.finishing ??= this.#drainAndEnd(row, live).catch((error: unknown) => {
+      // The stored status decides again what the session takes.
       live.finishing = null
-      live.refusing =
-        this.#services.store.sessions.get(row.number)?.status === 'active' ? null : row.status
+      live.refusing = null
+      live.target = 'completed'
       throw error
     })
     return live.finishing

@@ -2,6 +2,7 @@ import { type ErrorCode, Refusal } from '../contracts/errors.ts'
 import type { UploadReply } from '../contracts/http.ts'
 import type { BodyFormat, DecodeVerdict, RejectedRecord } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
+import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Decoder } from '../pool/decoder.ts'
 import type { SessionRow, Store } from '../store/interfaces.ts'
@@ -40,6 +41,7 @@ export class UploadService {
   readonly #decoder: Decoder
   readonly #store: Store
   readonly #metrics: Metrics
+  readonly #log: Logger
   /** The last upload of each session that has not entered its batch yet. */
   readonly #tails = new Map<number, Promise<void>>()
 
@@ -48,11 +50,13 @@ export class UploadService {
     decoder: Decoder
     store: Store
     metrics: Metrics
+    log: Logger
   }) {
     this.#sessions = services.sessions
     this.#decoder = services.decoder
     this.#store = services.store
     this.#metrics = services.metrics
+    this.#log = services.log
   }
 
   /** Uploads that wait for a worker. */
@@ -87,7 +91,8 @@ export class UploadService {
       return { kind: 'ack', id, reply }
     } catch (error) {
       if (error instanceof Refusal) return { kind: 'rejected', id, refusal: error }
-      throw error
+      this.#log.error({ err: error, sessionId: session.id }, 'a message failed')
+      return { kind: 'rejected', id, refusal: new Refusal('INTERNAL') }
     }
   }
 

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { retryLater } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
-import { unavailable, type WorkerPool } from './pool.ts'
+import type { WorkerPool } from './pool.ts'
 
 interface Waiting {
   readonly upload: DecodeUpload
@@ -45,9 +46,9 @@ export class Decoder {
    * where the worker failed on the task that the upload was part of.
    */
   decode(upload: DecodeUpload): Promise<DecodeVerdict> {
-    if (this.#closing !== null) return Promise.reject(unavailable('SHUTTING_DOWN'))
+    if (this.#closing !== null) return Promise.reject(retryLater('SHUTTING_DOWN'))
     if (this.#waiting.length >= limits.decodeQueueUploadsMax) {
-      return Promise.reject(unavailable('SATURATED'))
+      return Promise.reject(retryLater('SATURATED'))
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ upload, resolve, reject })
@@ -75,7 +76,7 @@ export class Decoder {
       if (late === true) break
     }
     deadline.abort()
-    for (const { reject } of this.#waiting.splice(0)) reject(unavailable('SHUTTING_DOWN'))
+    for (const { reject } of this.#waiting.splice(0)) reject(retryLater('SHUTTING_DOWN'))
   }
 
   #dispatch(): void {

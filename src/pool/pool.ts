@@ -4,7 +4,7 @@ import { Piscina } from 'piscina'
 // glibc unloads libvips with the first worker that ends unless the main thread has loaded it
 // before.
 import 'sharp'
-import { Refusal } from '../contracts/errors.ts'
+import { retryLater } from '../contracts/errors.ts'
 import type { TaskResults, WorkerTask } from '../contracts/tasks.ts'
 import { taskBuffers } from '../contracts/transfer.ts'
 import { limits } from '../limits.ts'
@@ -88,8 +88,8 @@ export class WorkerPool {
   async run<K extends WorkerTask['kind']>(
     task: Extract<WorkerTask, { kind: K }>,
   ): Promise<TaskResults[K]> {
-    if (this.#closing !== null) throw unavailable('SHUTTING_DOWN')
-    if (this.#piscina.queueSize >= limits.poolQueueTasksMax) throw unavailable('SATURATED')
+    if (this.#closing !== null) throw retryLater('SHUTTING_DOWN')
+    if (this.#piscina.queueSize >= limits.poolQueueTasksMax) throw retryLater('SATURATED')
     const running = this.#piscina.run(task, { transferList: taskBuffers(task) })
     this.#running.add(running)
     try {
@@ -97,7 +97,7 @@ export class WorkerPool {
     } catch (error) {
       throw this.#closing === null
         ? new WorkerFailure(task.kind, error)
-        : unavailable('SHUTTING_DOWN')
+        : retryLater('SHUTTING_DOWN')
     } finally {
       this.#running.delete(running)
     }
@@ -121,9 +121,4 @@ export class WorkerPool {
     await timeout.catch(() => undefined)
     await this.#piscina.destroy()
   }
-}
-
-/** A refusal that tells the client to come again. */
-export function unavailable(code: 'SATURATED' | 'SHUTTING_DOWN'): Refusal {
-  return new Refusal(code, { fields: { retryAfter: limits.retryAfterS } })
 }

@@ -1,4 +1,4 @@
-import { Refusal } from '../contracts/errors.ts'
+import { Refusal, retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { limits } from '../limits.ts'
 import type { Database } from './database.ts'
@@ -67,10 +67,10 @@ export class Committer {
   }
 
   commit<T>(run: (transaction: Transaction) => T, options: CommitOptions = {}): Promise<T> {
-    if (this.#closed) return Promise.reject(retryable('SHUTTING_DOWN'))
+    if (this.#closed) return Promise.reject(retryLater('SHUTTING_DOWN'))
     if (this.#failure !== null) return Promise.reject(this.#failure.error)
     if (this.#queue.length >= limits.commitQueueUnitsMax) {
-      return Promise.reject(retryable('SATURATED'))
+      return Promise.reject(retryLater('SATURATED'))
     }
     return new Promise((resolve, reject) => {
       this.#queue.push({
@@ -178,8 +178,4 @@ export class Committer {
       })
     }
   }
-}
-
-function retryable(code: 'SHUTTING_DOWN' | 'SATURATED'): Refusal {
-  return new Refusal(code, { fields: { retryAfter: limits.retryAfterS } })
 }

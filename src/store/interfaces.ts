@@ -195,6 +195,8 @@ export interface Blobs {
 }
 
 export interface Journal {
+  /** Number and records of a batch's entries, in order, without their content. */
+  heads(session: number, batch: number): { number: number; records: number }[]
   /** A session's entries of one batch, in order, copied out. */
   batch(session: number, batch: number): JournalEntry[]
   /** Session and batch numbers of everything that waits, in order. */

@@ -43,6 +43,14 @@ export class JournalRepository implements Journal {
     })
   }
 
+  heads(session: number, batch: number): { number: number; records: number }[] {
+    const range = { from: numberKey(session, batch, 0), to: numberKey(session, batch + 1, 0) }
+    return [...this.#heads.entries(range)].map(({ key, value }) => ({
+      number: keyNumber(key, 2),
+      records: decodeHead(value).records,
+    }))
+  }
+
   pending(): { session: number; batch: number; records: number; firstNumber: number }[] {
     const batches: { session: number; batch: number; records: number; firstNumber: number }[] = []
     const range = { from: numberKey(0, 0, 0), to: numberKey(lastNumber, 0, 0) }

@@ -1,11 +1,6 @@
-import { gunzipSync } from 'node:zlib'
-import { Refusal } from '../contracts/errors.ts'
+import { Refusal, retryLater } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
 import type { Exchange } from './exchange.ts'
-
-export function saturated(): Refusal {
-  return new Refusal('SATURATED', { fields: { retryAfter: limits.retryAfterS } })
-}
 
 /** The client went away or was cut before its body was complete; there is nobody to answer. */
 export class ClientGone extends Error {}
@@ -47,7 +42,7 @@ export class BodyLease {
 
   /** Throws Refusal `SATURATED` where the budget has no room. */
   grow(bytes: number): void {
-    if (!this.budget.take(bytes)) throw saturated()
+    if (!this.budget.take(bytes)) throw retryLater('SATURATED')
     this.#heldBytes += bytes
   }
 
@@ -91,7 +86,6 @@ export class BodyReader {
     const tooLarge = () => new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: bytesMax } })
     if (exchange.contentLength !== null) {
       if (exchange.contentLength > bytesMax) throw tooLarge()
-      lease.grow(exchange.contentLength)
       target.reserve(exchange.contentLength)
     }
     return new Promise((resolve, reject) => {
@@ -110,7 +104,8 @@ export class BodyReader {
         if (settled) return
         try {
           if (target.byteLength + chunk.byteLength > bytesMax) throw tooLarge()
-          if (exchange.contentLength === null) lease.grow(chunk.byteLength)
+          // Charged as they come: a length that is only claimed must not keep others out.
+          lease.grow(chunk.byteLength)
           target.add(chunk)
           if (isLast) settle(() => resolve(target.body()))
         } catch (error) {
@@ -139,8 +134,7 @@ class Sized {
   #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0)
 
   reserve(bytes: number): void {
-    // Unzeroed memory: it is only handed on once every byte of it was received.
-    this.#bytes = Buffer.allocUnsafeSlow(bytes) as Uint8Array<ArrayBuffer>
+    this.#bytes = unzeroed(bytes)
   }
 
   add(chunk: Uint8Array): void {
@@ -153,26 +147,32 @@ class Sized {
   }
 }
 
+/** A body of unknown length; its buffer doubles, because a list of tiny chunks would outweigh them. */
 class Gathered {
   byteLength = 0
-  readonly #chunks: Uint8Array[] = []
+  #bytes = unzeroed(4_096)
 
   reserve(): void {}
 
   add(chunk: Uint8Array): void {
-    this.#chunks.push(chunk.slice())
-    this.byteLength += chunk.byteLength
+    const needed = this.byteLength + chunk.byteLength
+    if (needed > this.#bytes.byteLength) {
+      const grown = unzeroed(Math.max(needed, 2 * this.#bytes.byteLength))
+      grown.set(this.#bytes.subarray(0, this.byteLength))
+      this.#bytes = grown
+    }
+    this.#bytes.set(chunk, this.byteLength)
+    this.byteLength = needed
   }
 
   body(): Body {
-    const bytes = new Uint8Array(this.byteLength)
-    let offset = 0
-    for (const chunk of this.#chunks) {
-      bytes.set(chunk, offset)
-      offset += chunk.byteLength
-    }
-    return { buffer: bytes.buffer, byteLength: this.byteLength }
+    return { buffer: this.#bytes.buffer, byteLength: this.byteLength }
   }
+}
+
+/** Memory of its own; whoever takes it hands on only what has been written. */
+function unzeroed(bytes: number): Uint8Array<ArrayBuffer> {
+  return Buffer.allocUnsafeSlow(bytes) as Uint8Array<ArrayBuffer>
 }
 
 export const uploadTypes: Readonly<Record<string, 'json' | 'msgpack'>> = {
@@ -206,20 +206,6 @@ export function isGzip(headers: ReadonlyMap<string, string>): boolean {
   if (encoding === 'gzip' || encoding === 'x-gzip') return true
   if (encoding === 'identity' || encoding === '') return false
   throw new Refusal('UNSUPPORTED_ENCODING', { fields: { supported: ['gzip', 'identity'] } })
-}
-
-/** Inflates a small body. Throws Refusal `MALFORMED_ENCODING` or `BODY_TOO_LARGE`. */
-export function inflate(body: Body, bytesMax: number): Uint8Array {
-  try {
-    return gunzipSync(new Uint8Array(body.buffer, 0, body.byteLength), {
-      maxOutputLength: bytesMax,
-    })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') {
-      throw new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: bytesMax } })
-    }
-    throw new Refusal('MALFORMED_ENCODING')
-  }
 }
 
 function unsupportedType(supported: readonly string[]): Refusal {

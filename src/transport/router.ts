@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { Refusal } from '../contracts/errors.ts'
+import { declaredLength, inflate } from '../codecs/gzip.ts'
+import { Refusal, retryLater } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
 import { type Authenticator, holdsScope, scopeMissing, unauthorized } from './auth.ts'
 import {
   type Body,
-  type BodyBudget,
+  BodyBudget,
   type BodyLease,
   BodyReader,
   ClientGone,
-  inflate,
   isGzip,
   requireJson,
   uploadFormat,
@@ -72,6 +72,7 @@ export class Router {
   readonly #addressLimiter: RateLimiter
   readonly #cors: Cors
   readonly #bodies: BodyReader
+  readonly #replies = new BodyBudget(limits.repliesInFlightBytesMax)
   readonly #idPrefix = randomBytes(6).toString('base64url')
   #requests = 0
   #open = 0
@@ -144,7 +145,7 @@ export class Router {
   #dispatch(call: Call): void {
     const { exchange } = call
     if (this.#stopping) {
-      throw new Refusal('SHUTTING_DOWN', { fields: { retryAfter: limits.retryAfterS } })
+      throw retryLater('SHUTTING_DOWN')
     }
     if (exchange.framing === 'conflict') throw new Refusal('INVALID_FRAMING')
     if (exchange.method === 'OPTIONS') {
@@ -251,13 +252,14 @@ export class Router {
     const format = uploadFormat(headers)
     const gzip = isGzip(headers)
     const bytesMax = this.#services.config.uploadBytesMax
-    this.#bodies.read(call.exchange, bytesMax, lease).then(
-      (body) => {
+    this.#bodies
+      .read(call.exchange, bytesMax, lease)
+      .then((body) => {
+        if (gzip) lease.grow(inflatedBytes(body))
         const upload = { ...body, format, gzip }
         this.#run(call, route, principal, { ...input, body: undefined }, upload, lease)
-      },
-      (error) => this.#fail(call, error, lease),
-    )
+      })
+      .catch((error) => this.#fail(call, error, lease))
   }
 
   #serveJson(
@@ -274,7 +276,8 @@ export class Router {
     const gzip = isGzip(exchange.headers)
     const bytesMax = limits.requestBodyBytesMax
     const parse = (body: Body): unknown => {
-      const bytes = gzip ? inflate(body, bytesMax) : new Uint8Array(body.buffer, 0, body.byteLength)
+      const raw = new Uint8Array(body.buffer, 0, body.byteLength)
+      const bytes = gzip ? inflate(raw, bytesMax) : raw
       return checkBody === null ? undefined : readJsonBody(bytes, checkBody, isOptional)
     }
     this.#bodies
@@ -350,14 +353,16 @@ export class Router {
           this.#reply(call, valueReply(head, call.headers))
           return
         }
-        this.#count(call, 200)
         this.#parts.streams.open(call.exchange, call.headers, principal, result)
+        this.#count(call, 200)
       } else if (result instanceof SessionSocket) {
         if (call.upgrade === null) throw upgradeRequired()
-        this.#count(call, 101)
         this.#parts.sockets.open(call.upgrade, principal, result)
+        this.#count(call, 101)
       } else {
-        this.#reply(call, valueReply(result, call.headers))
+        const reply = valueReply(result, call.headers)
+        this.#holdReply(call, reply.body)
+        this.#reply(call, reply)
       }
     } catch (error) {
       this.#fail(call, error)
@@ -376,6 +381,14 @@ export class Router {
     this.#reply(call, errorReply(refusal as Refusal, requestId, call.headers, call.exchange))
   }
 
+  /** Long replies wait in memory for slow readers: they have a budget too, until they have left. */
+  #holdReply({ exchange }: Call, body: unknown): void {
+    if (!(body instanceof Uint8Array)) return
+    const lease = this.#replies.lease()
+    lease.grow(body.byteLength)
+    exchange.onClosed(() => lease.release())
+  }
+
   #reply(call: Call, reply: Parameters<Exchange['reply']>[0]): void {
     this.#count(call, reply.status)
     call.exchange.reply(reply)
@@ -392,6 +405,12 @@ export class Router {
     this.#open -= 1
     if (this.#open === 0) this.#idle?.()
   }
+}
+
+/** What a worker will take for a gzip body at most: where it claims more, it is refused there. */
+function inflatedBytes(body: Body): number {
+  const declared = declaredLength(new Uint8Array(body.buffer, 0, body.byteLength))
+  return declared > limits.inflatedBodyBytesMax ? 0 : declared
 }
 
 function upgradeRequired(): Refusal {

@@ -1,9 +1,9 @@
+import { retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import type { EventHub, Subscription } from '../events/hub.ts'
 import { limits } from '../limits.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Authenticator } from './auth.ts'
-import { saturated } from './body.ts'
 import type { ByteStream, Exchange, HeaderList } from './exchange.ts'
 import type { Principal, SessionEventStream } from './route.ts'
 
@@ -41,7 +41,7 @@ export class EventStreams {
     principal: Principal,
     { session, after }: SessionEventStream,
   ): void {
-    if (this.hub.subscribers >= limits.subscribersMax) throw saturated()
+    if (this.hub.subscribers >= limits.subscribersMax) throw retryLater('SATURATED')
     const bytes = exchange.stream(200, [
       ...common,
       ['Content-Type', 'text/event-stream'],

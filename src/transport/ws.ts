@@ -1,7 +1,7 @@
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { Packr } from 'msgpackr'
 import { parseJson } from '../codecs/json.ts'
-import { Refusal } from '../contracts/errors.ts'
+import { Refusal, retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { type EndSession as EndOptions, EndSession } from '../contracts/http.ts'
 import type { Subscription } from '../events/hub.ts'
@@ -9,7 +9,7 @@ import { sessionEnded } from '../ingest/session-report.ts'
 import { limits } from '../limits.ts'
 import type { SessionRow } from '../store/interfaces.ts'
 import { type Authenticator, holdsScope, scopeMissing, subprotocolKey } from './auth.ts'
-import { type BodyBudget, type BodyLease, saturated } from './body.ts'
+import type { BodyBudget, BodyLease } from './body.ts'
 import type { Socket, SocketHandlers, UpgradeExchange } from './exchange.ts'
 import { requireValid } from './input.ts'
 import type { Principal, SessionSocket } from './route.ts'
@@ -38,7 +38,7 @@ export class SessionSockets {
 
   /** Throws Refusal `SATURATED` where the server has as many subscribers as it may. */
   open(upgrade: UpgradeExchange, principal: Principal, { session, after }: SessionSocket): void {
-    if (this.#open.size >= limits.subscribersMax) throw saturated()
+    if (this.#open.size >= limits.subscribersMax) throw retryLater('SATURATED')
     if (!upgrade.isOpen) return
     const connection = new Connection(this, principal, session, after, () => {
       this.#open.delete(connection)
@@ -154,9 +154,9 @@ class Connection implements SocketHandlers {
   /** Why a message is not even looked at. */
   #refusalNow(byteLength: number): Refusal | null {
     if (this.#stopping) {
-      return new Refusal('SHUTTING_DOWN', { fields: { retryAfter: limits.retryAfterS } })
+      return retryLater('SHUTTING_DOWN')
     }
-    if (this.#pending >= limits.webSocketPendingMessagesMax) return saturated()
+    if (this.#pending >= limits.webSocketPendingMessagesMax) return retryLater('SATURATED')
     const { uploadBytesMax } = this.all.services.config
     if (byteLength > uploadBytesMax) {
       return new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: uploadBytesMax } })

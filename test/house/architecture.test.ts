@@ -35,7 +35,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 /** Of the codecs, the main thread may use those that read small values; bodies go to workers. */
-const mainThreadCodecs = /^src\/codecs\/(csv|json|telemetry\/(schema|timestamp))\.ts$/
+const mainThreadCodecs = /^src\/codecs\/(csv|gzip|json|telemetry\/(schema|timestamp))\.ts$/
 /** The composition root and the program's entry bring everything together. */
 const compositionFiles = ['src/server.ts', 'src/main.ts']
 

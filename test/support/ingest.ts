@@ -53,7 +53,7 @@ export async function openIngest(
   const pool = new WorkerPool({ workers: 2 })
   const decoder = new Decoder(pool, 2)
   const sessions = new SessionService({ store, pool, log, metrics })
-  const uploads = new UploadService({ sessions, decoder, store, metrics })
+  const uploads = new UploadService({ sessions, decoder, store, metrics, log })
   const records = new RecordReader({ store, pool })
   const hub = new EventHub(store)
   let closed = false

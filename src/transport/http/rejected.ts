@@ -16,7 +16,7 @@ export const listRejected = route({
   errors: ['SESSION_NOT_FOUND'],
   handle: ({ params, query }, context) => {
     const session = findSession(context, context.tenant, params.sessionId)
-    const limit = query.limit ?? limits.pageLimitDefault
+    const limit = Math.min(query.limit ?? limits.pageLimitDefault, limits.rejectedPageMax)
     const entries = context.store.rejected.list(
       session.number,
       numberCursor(query.cursor),
