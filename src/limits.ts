@@ -98,7 +98,7 @@ export const limits = {
   /** The first task must be done within this time after the start. */
   poolStartTimeoutMs: 10_000,
   /** Running tasks may finish within this time when the pool closes. */
-  poolCloseTimeoutMs: 1_000,
+  poolCloseTimeoutMs: 2_000,
   workersMax: 256,
 
   // Store.
@@ -184,7 +184,7 @@ export const limits = {
   streamConnectionsDefault: 5,
   streamEventsPerMinuteDefault: 1_000,
   /** Open requests may finish within this time; then the workers and the store are closed. */
-  closeTimeoutMs: 6_000,
+  closeTimeoutMs: 4_400,
   /** The process ends by itself this long after the first signal. */
   exitTimeoutMs: 9_500,
   /** A terminal's Ctrl-C reaches the process twice under npm: from the terminal and from npm. */

@@ -3,7 +3,7 @@ import { Refusal } from '../contracts/errors.ts'
 
 /**
  * How long a gzip body says it is once inflated: its last four bytes (ISIZE, RFC 1952 section 2.3.1).
- * Nothing of it is believed but as a bound: `inflate` goes no further, so memory can be counted before.
+ * Believed only as a bound, within the cap: `inflate` goes no further, so memory is counted before.
  */
 export function declaredLength(bytes: Uint8Array): number {
   if (bytes.byteLength < 4) return 0
@@ -12,20 +12,19 @@ export function declaredLength(bytes: Uint8Array): number {
 }
 
 /**
- * Inflates one gzip member. Throws Refusal `BODY_TOO_LARGE` where it declares more than `bytesMax`,
- * `MALFORMED_ENCODING` for what is no gzip, is cut, or holds more than it declares.
+ * Inflates one gzip member. Throws Refusal `BODY_TOO_LARGE` past `bytesMax`, `MALFORMED_ENCODING` for
+ * what is no gzip, is cut, or holds more than it declares.
  */
 export function inflate(bytes: Uint8Array, bytesMax: number): Uint8Array {
-  const declared = declaredLength(bytes)
-  if (declared > bytesMax && bytes[0] === 0x1f && bytes[1] === 0x8b) {
+  const maxOutputLength = Math.max(1, Math.min(declaredLength(bytes), bytesMax))
+  try {
+    return gunzipSync(bytes, { maxOutputLength })
+  } catch (error) {
+    const isPast = error instanceof RangeError && 'code' in error
+    if (!isPast || maxOutputLength < bytesMax) throw new Refusal('MALFORMED_ENCODING')
     throw new Refusal('BODY_TOO_LARGE', {
       message: 'The body inflates to more than this server takes',
       fields: { maxBytes: bytesMax },
     })
-  }
-  try {
-    return gunzipSync(bytes, { maxOutputLength: Math.max(1, Math.min(declared, bytesMax)) })
-  } catch {
-    throw new Refusal('MALFORMED_ENCODING')
   }
 }

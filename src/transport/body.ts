@@ -166,7 +166,8 @@ class Gathered {
   }
 
   body(): Body {
-    return { buffer: this.#bytes.buffer, byteLength: this.byteLength }
+    const { byteLength } = this
+    return { buffer: this.#bytes.buffer.slice(0, byteLength), byteLength }
   }
 }
 

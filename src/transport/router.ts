@@ -407,10 +407,10 @@ export class Router {
   }
 }
 
-/** What a worker will take for a gzip body at most: where it claims more, it is refused there. */
+/** What inflating a gzip body takes at most. */
 function inflatedBytes(body: Body): number {
   const declared = declaredLength(new Uint8Array(body.buffer, 0, body.byteLength))
-  return declared > limits.inflatedBodyBytesMax ? 0 : declared
+  return Math.min(declared, limits.inflatedBodyBytesMax)
 }
 
 function upgradeRequired(): Refusal {

@@ -50,7 +50,12 @@ test('a batch of many uploads has the bytes of the same records sent at once', a
 
 test('an upload that would take a batch past 10,000 records closes it first', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
+  const session = await ingest.sessions.start(0, {
+    sessionType: 'telemetry',
+    batchSize: 10_000,
+    // One at a time, so that batches are committed in the order of their closing.
+    maxConcurrentBatches: 1,
+  })
   const sent = testRecords(15_000)
   await ingest.uploads.upload(session, jsonBody({ records: sent.slice(0, 7_000) }))
   const second = await ingest.uploads.upload(session, jsonBody({ records: sent.slice(7_000) }))
