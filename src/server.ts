@@ -20,18 +20,44 @@ export interface RunningServer {
   close(): Promise<void>
 }
 
+type Stop = () => void | Promise<void>
+
 /** The composition root: starts in order, closes in reverse. Throws where a part does not start. */
 export async function startServer(config: Config, log: Logger): Promise<RunningServer> {
+  const stops: Stop[] = []
+  try {
+    const url = await startParts(config, log, stops)
+    let closing: Promise<void> | null = null
+    return {
+      url,
+      close: () => {
+        closing ??= runAll(stops, log)
+        return closing
+      },
+    }
+  } catch (error) {
+    await runAll(stops, log)
+    throw error
+  }
+}
+
+/** Starts every part, puts how to stop it in front of `stops`, and gives the URL. */
+async function startParts(config: Config, log: Logger, stops: Stop[]): Promise<string> {
   const metrics = createMetrics()
   const store = openStore(storeOptions(config))
+  stops.unshift(() => store.close())
   await createFirstKey(store, config)
   const pool = new WorkerPool({ workers: config.workers, log })
+  stops.unshift(() => pool.close())
   await pool.ready()
   const decoder = new Decoder(pool, config.workers)
+  stops.unshift(() => decoder.close())
   const sessions = new SessionService({ store, pool, log, metrics })
+  stops.unshift(() => sessions.close())
   const uploads = new UploadService({ sessions, decoder, store, metrics, log })
   const records = new RecordReader({ store, pool })
   const hub = new EventHub(store)
+  stops.unshift(() => hub.close())
   const transport = createTransport({
     config,
     log,
@@ -42,31 +68,16 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
     records,
     hub,
   })
-  sessions.recover()
+  stops.unshift(() => transport.close(limits.closeTimeoutMs))
   const { port } = await transport.listen(config.host, config.port)
+  sessions.recover()
   const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`
   log.info({ url, dataDir: config.dataDir, workers: config.workers }, 'listening')
-
-  let closing: Promise<void> | null = null
-  const stops: readonly (() => void | Promise<void>)[] = [
-    () => transport.close(limits.closeTimeoutMs),
-    () => sessions.close(),
-    () => hub.close(),
-    () => decoder.close(),
-    () => pool.close(),
-    () => store.close(),
-  ]
-  return {
-    url,
-    close: () => {
-      closing ??= runAll(stops, log)
-      return closing
-    },
-  }
+  return url
 }
 
 /** Every stop runs, even where one throws. */
-async function runAll(stops: readonly (() => void | Promise<void>)[], log: Logger): Promise<void> {
+async function runAll(stops: readonly Stop[], log: Logger): Promise<void> {
   for (const stop of stops) {
     try {
       await stop()

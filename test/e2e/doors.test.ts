@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { test } from 'node:test'
+import { loadConfig } from '../../src/config.ts'
 import { Health } from '../../src/contracts/http.ts'
+import { createLogger } from '../../src/log.ts'
+import { startServer as startInProcess } from '../../src/server.ts'
 import type { Client } from '../support/client.ts'
 import { createKey, runCommand, startServer, temporaryFolder } from '../support/server.ts'
 import { openEvents } from '../support/sse.ts'
@@ -264,4 +267,15 @@ test('HEAD of an event stream gives its head and leaves the connection usable', 
   await eventually(async () => text.includes('"healthy"') || undefined, 'the next reply')
   assert.match(text, /\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
   assert(!text.includes('retry:'))
+})
+
+test('a start on a port that is taken says so and leaves the data folder free', async (t) => {
+  const server = await startServer(t)
+  const { port } = new URL(server.url)
+  const dataDir = await temporaryFolder(t)
+  const config = loadConfig(['--port', port, '--data-dir', dataDir], {})
+  const log = createLogger('silent')
+  await assert.rejects(startInProcess(config, log), /the port is in use/)
+  const free = await startInProcess({ ...config, port: 0 }, log)
+  await free.close()
 })
