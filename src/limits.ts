@@ -54,7 +54,6 @@ export const limits = {
 
   // Frames and buffers.
   imagePixelsMax: 50_000_000,
-  imageSideMax: 65_535,
   /** A decoder goes over the whole image once a scan: thousands of empty ones would hold it for hours. */
   jpegScansMax: 100,
   imageDecodeTimeoutS: 10,

@@ -69,9 +69,8 @@ async function startParts(config: Config, log: Logger, stops: Stop[]): Promise<s
     hub,
   })
   stops.unshift(() => transport.close(limits.closeTimeoutMs))
-  const { port } = await transport.listen(config.host, config.port)
+  const { url } = await transport.listen(config.host, config.port)
   sessions.recover()
-  const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`
   log.info({ url, dataDir: config.dataDir, workers: config.workers }, 'listening')
   return url
 }

@@ -23,6 +23,11 @@ export const SessionStatusName = Type.Union([
 ])
 export type SessionStatusName = Static<typeof SessionStatusName>
 
+/** No move leads on from these. */
+export function hasEnded(status: SessionStatusName): boolean {
+  return status === 'completed' || status === 'failed' || status === 'cancelled'
+}
+
 export const RetrySettings = Type.Object(
   {
     maxRetries: Type.Optional(Type.Integer({ minimum: 0, maximum: limits.retriesMax })),
@@ -193,7 +198,7 @@ export const TicketRequest = Type.Object(
 export const TicketReply = Type.Object({ ticket: Type.String(), expiresAt: Timestamp })
 
 export const Health = Type.Object({
-  status: Type.Union([Type.Literal('healthy'), Type.Literal('stopping')]),
+  status: Type.Literal('healthy'),
   version: Type.String(),
   uptimeMs: Count,
 })

@@ -72,11 +72,14 @@ export type DecodedContent =
       readonly items: readonly MediaItem[]
     }
 
+/** The `id` that a client gave its WebSocket message; null where it gave none, and over HTTP. */
+export type MessageId = string | number | null
+
 export type DecodeVerdict =
   | {
       readonly kind: 'accepted'
       /** `id` and `idempotencyKey` of a WebSocket message; null over HTTP. */
-      readonly id: string | number | null
+      readonly id: MessageId
       readonly idempotencyKey: string | null
       /** Records in the upload, rejected ones included. Content holds `received - rejected.length`. */
       readonly received: number
@@ -85,14 +88,14 @@ export type DecodeVerdict =
     }
   | {
       readonly kind: 'control'
-      readonly id: string | number | null
+      readonly id: MessageId
       readonly type: 'ping' | 'end'
       /** The members of an `end` message beside type and id, not yet validated. */
       readonly options: Readonly<Record<string, unknown>>
     }
   | {
       readonly kind: 'refused'
-      readonly id: string | number | null
+      readonly id: MessageId
       readonly code: ErrorCode
       readonly message: string
       readonly fields: Readonly<Record<string, unknown>>

@@ -97,10 +97,8 @@ export class RecordReader {
     }
   }
 
-  /** JSON text of one record of a block, or null where the tenant has no such record. */
-  async record(tenant: number, hash: Uint8Array, index: number): Promise<Uint8Array | null> {
-    const bytes = this.#store.blobs.get(tenant, hash)
-    if (bytes === null) return null
+  /** JSON text of one record of a block, or null where it has no such row. `bytes` are transferred. */
+  async record(bytes: Uint8Array, hash: Uint8Array, index: number): Promise<Uint8Array | null> {
     const result = await this.#pool.run({
       kind: 'read',
       blocks: [{ bytes, hash: hex(hash), firstIndex: index }],

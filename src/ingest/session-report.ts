@@ -1,6 +1,5 @@
-import type { SessionEnded, SessionStatus } from '../contracts/http.ts'
+import { hasEnded, type SessionEnded, type SessionStatus } from '../contracts/http.ts'
 import type { SessionRow } from '../store/interfaces.ts'
-import { hasEnded } from './session-state.ts'
 
 /** `batch-001`: counts per session, three digits at least. */
 export function batchName(batch: number): string {

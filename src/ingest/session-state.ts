@@ -13,10 +13,6 @@ const moves: Readonly<Record<SessionStatusName, readonly SessionStatusName[]>> =
   cancelled: [],
 }
 
-export function hasEnded(status: SessionStatusName): boolean {
-  return moves[status].length === 0
-}
-
 /** Throws SESSION_STATE_CONFLICT, naming the state, where the session may not move to `to`. */
 export function requireMove(row: SessionRow, to: SessionStatusName): void {
   if (!moves[row.status].includes(to)) {

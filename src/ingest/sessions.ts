@@ -1,14 +1,19 @@
 import { randomBytes } from 'node:crypto'
 import { checkDefinition } from '../codecs/telemetry/schema.ts'
 import { invalidBody, Refusal, retryLater, sessionNotFound } from '../contracts/errors.ts'
-import type { EndSession, SessionStatusName, StartSession } from '../contracts/http.ts'
+import {
+  type EndSession,
+  hasEnded,
+  type SessionStatusName,
+  type StartSession,
+} from '../contracts/http.ts'
 import type { DecodeSettings } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
 import { Batcher, type BatcherServices } from './batcher.ts'
 import { Gate } from './gate.ts'
 import { appendSessionEvent, sessionTotals } from './session-events.ts'
-import { hasEnded, requireMove, stateConflict } from './session-state.ts'
+import { requireMove, stateConflict } from './session-state.ts'
 
 /** What a session that this process works on holds beside its stored row. */
 interface LiveSession {

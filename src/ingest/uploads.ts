@@ -1,6 +1,6 @@
 import { type ErrorCode, Refusal } from '../contracts/errors.ts'
 import type { UploadReply } from '../contracts/http.ts'
-import type { BodyFormat, DecodeVerdict, RejectedRecord } from '../contracts/tasks.ts'
+import type { BodyFormat, DecodeVerdict, MessageId, RejectedRecord } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
@@ -17,8 +17,6 @@ export interface UploadInput {
   readonly format: BodyFormat
   readonly gzip: boolean
 }
-
-type MessageId = string | number | null
 
 export type MessageOutcome =
   | { readonly kind: 'ack'; readonly id: MessageId; readonly reply: UploadReply }

@@ -154,10 +154,10 @@ export interface Transaction {
     data: Readonly<Record<string, unknown>>,
   ): StoredEvent
   /**
-   * Registers a schema; once more with the same definition does nothing. Throws Refusal
+   * Registers a schema, true; once more with the same definition does nothing, false. Throws Refusal
    * `SCHEMA_EXISTS` where the name and version stand for another one, also one of the same group.
    */
-  putSchema(tenant: number, definition: SchemaDefinition): void
+  putSchema(tenant: number, definition: SchemaDefinition): boolean
   putApiKey(key: ApiKeyRow): void
 }
 

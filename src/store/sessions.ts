@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { hasEnded } from '../contracts/http.ts'
 import { limits } from '../limits.ts'
 import type { Database, Table, Write } from './database.ts'
 import type { SessionFilter, SessionRow, Sessions } from './interfaces.ts'
@@ -159,8 +160,9 @@ export class SessionRepository implements Sessions {
       key: numberKey(row.tenant, row.number),
       value: Uint8Array.of(types.indexOf(row.type), statuses.indexOf(row.status)),
     })
-    if (base === null || hasEnded(base) !== hasEnded(row)) {
-      writes.push({ table: this.#open, key, value: hasEnded(row) ? null : new Uint8Array(0) })
+    const ended = hasEnded(row.status)
+    if (base === null || hasEnded(base.status) !== ended) {
+      writes.push({ table: this.#open, key, value: ended ? null : new Uint8Array(0) })
     }
     return writes
   }
@@ -184,10 +186,6 @@ export function freezeSession(row: SessionRow): SessionRow {
   Object.freeze(row.retry)
   Object.freeze(row.decode)
   return Object.freeze(row)
-}
-
-function hasEnded({ status }: SessionRow): boolean {
-  return status === 'completed' || status === 'failed' || status === 'cancelled'
 }
 
 function encodeSettings(row: SessionRow): Uint8Array {

@@ -188,7 +188,7 @@ export class GroupTransaction implements Transaction {
     return event
   }
 
-  putSchema(tenant: number, definition: SchemaDefinition): void {
+  putSchema(tenant: number, definition: SchemaDefinition): boolean {
     this.#assertOwner()
     const { schemaName, schemaVersion } = definition
     const name = `${tenant}/${schemaName}/${schemaVersion}`
@@ -196,12 +196,13 @@ export class GroupTransaction implements Transaction {
     const known = this.#schemas.get(name) ?? schemas.get(tenant, schemaName, schemaVersion)
     if (known !== null) {
       // Compared as stored: a member that is undefined is none.
-      if (isDeepStrictEqual(known, JSON.parse(JSON.stringify(definition)))) return
+      if (isDeepStrictEqual(known, JSON.parse(JSON.stringify(definition)))) return false
       throw new Refusal('SCHEMA_EXISTS', { fields: { schemaName, schemaVersion } })
     }
     this.#schemas.set(name, JSON.parse(JSON.stringify(definition)) as SchemaDefinition)
     this.#undo.push(() => this.#schemas.delete(name))
     this.#write(schemas.write(tenant, definition))
+    return true
   }
 
   putApiKey(key: ApiKeyRow): void {

@@ -83,8 +83,6 @@ export interface SocketHandlers {
 
 export interface Socket {
   readonly isOpen: boolean
-  /** Bytes that the peer has not taken yet. */
-  readonly bufferedBytes: number
   /** Sends in one write; false where bytes are held back. */
   send(messages: readonly (string | Uint8Array)[]): boolean
   end(code: number, reason: string): void

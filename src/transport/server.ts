@@ -10,8 +10,8 @@ import { UwsServer } from './uws.ts'
 import { SessionSockets } from './ws.ts'
 
 export interface Transport {
-  /** Resolves with the port that was bound; rejects where it cannot be. */
-  listen(host: string, port: number): Promise<{ port: number }>
+  /** Resolves with the port that was bound and the URL there; rejects where it cannot be. */
+  listen(host: string, port: number): Promise<{ port: number; url: string }>
   /**
    * New connections and requests are refused, subscribers are told, open requests finish; what is
    * still open at the deadline is cut. Idempotent.
@@ -69,7 +69,7 @@ export function createTransport(
     listen: async (host, port) => {
       const bound = await server.listen(host, port)
       ownUrl = `http://${host.includes(':') ? `[${host}]` : host}:${bound.port}`
-      return bound
+      return { ...bound, url: ownUrl }
     },
     close: (deadlineMs) => {
       closing ??= close(deadlineMs)

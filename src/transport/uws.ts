@@ -374,10 +374,6 @@ class UwsSocket implements Socket {
     return this.#ws !== null
   }
 
-  get bufferedBytes(): number {
-    return this.#ws?.getBufferedAmount() ?? 0
-  }
-
   markClosed(): void {
     this.#ws = null
   }

@@ -4,6 +4,7 @@ import { parseJson } from '../codecs/json.ts'
 import { Refusal, retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { type EndSession as EndOptions, EndSession } from '../contracts/http.ts'
+import type { MessageId } from '../contracts/tasks.ts'
 import type { Subscription } from '../events/hub.ts'
 import { sessionEnded } from '../ingest/session-report.ts'
 import { limits } from '../limits.ts'
@@ -21,8 +22,6 @@ const readingScopes = ['events:read', 'sessions:read'] as const
 
 const packr = new Packr({ useRecords: false })
 const endOptions = TypeCompiler.Compile(EndSession)
-
-type MessageId = string | number | null
 
 /** All open WebSockets of sessions. */
 export class SessionSockets {

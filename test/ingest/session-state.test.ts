@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
-import type { SessionStatusName } from '../../src/contracts/http.ts'
-import { hasEnded, requireMove } from '../../src/ingest/session-state.ts'
+import { hasEnded, type SessionStatusName } from '../../src/contracts/http.ts'
+import { requireMove } from '../../src/ingest/session-state.ts'
 import type { SessionRow } from '../../src/store/interfaces.ts'
 
 const names: readonly SessionStatusName[] = [

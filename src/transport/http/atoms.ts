@@ -69,7 +69,7 @@ export const readAtomRecord = route({
     // Only blocks have records: the reader takes what it is given for one.
     const bytes = /^(0|[1-9]\d{0,4})$/.test(index) ? store.blobs.get(tenant, digest) : null
     if (bytes === null || sniff(bytes) !== 'application/octet-stream') throw atomNotFound(hash)
-    const text = await records.record(tenant, digest, Number(index))
+    const text = await records.record(bytes, digest, Number(index))
     if (text === null) throw atomNotFound(hash)
     return new Reply(200, text)
   },

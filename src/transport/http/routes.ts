@@ -1,5 +1,5 @@
 import { openApiDocument } from '../openapi.ts'
-import { type Route, route } from '../route.ts'
+import { Reply, type Route, route } from '../route.ts'
 import { listAtoms, readAtom, readAtomRecord } from './atoms.ts'
 import { openSocket, streamEvents } from './events.ts'
 import { healthRoutes } from './health.ts'
@@ -49,8 +49,8 @@ export function allRoutes(version: string): readonly Route[] {
     scope: null,
     replies: { 200: 'application/json' },
     errors: [],
-    handle: () => document,
+    handle: () => new Reply(200, text, { 'Content-Type': 'application/json' }),
   })
-  const document = openApiDocument([...routes, openApi], version)
+  const text: string = JSON.stringify(openApiDocument([...routes, openApi], version))
   return [...routes, openApi]
 }

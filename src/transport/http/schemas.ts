@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import { Type } from '@sinclair/typebox'
 import { checkDefinition } from '../../codecs/telemetry/schema.ts'
 import { Refusal } from '../../contracts/errors.ts'
@@ -17,17 +16,7 @@ export const registerSchema = route({
   errors: ['SCHEMA_EXISTS', 'STORE_FULL'],
   handle: async ({ body }, { tenant, store }) => {
     checkDefinition(body)
-    const { schemaName, schemaVersion } = body
-    // The unit reads again what it writes, so of two at once only one can be the first.
-    const isNew = await store.commit((transaction) => {
-      const known = store.schemas.get(tenant, schemaName, schemaVersion)
-      if (known === null) {
-        transaction.putSchema(tenant, body)
-        return true
-      }
-      if (isDeepStrictEqual(known, body)) return false
-      throw new Refusal('SCHEMA_EXISTS', { fields: { schemaName, schemaVersion } })
-    })
+    const isNew = await store.commit((transaction) => transaction.putSchema(tenant, body))
     return new Reply(isNew ? 201 : 200, body)
   },
 })
@@ -42,6 +31,9 @@ export const listSchemas = route({
   handle: (_, { tenant, store }) => ({ schemas: store.schemas.list(tenant) }),
 })
 
+const namePattern = new RegExp(SchemaDefinition.properties.schemaName.pattern ?? '')
+const versionPattern = new RegExp(SchemaDefinition.properties.schemaVersion.pattern ?? '')
+
 export const readSchema = route({
   method: 'GET',
   path: `${base}/:name/:version`,
@@ -52,11 +44,8 @@ export const readSchema = route({
   errors: ['SCHEMA_NOT_FOUND'],
   handle: ({ params }, { tenant, store }) => {
     const { name, version } = params
-    const isName = new RegExp(SchemaDefinition.properties.schemaName.pattern ?? '').test(name)
-    const isVersion = new RegExp(SchemaDefinition.properties.schemaVersion.pattern ?? '').test(
-      version,
-    )
-    const definition = isName && isVersion ? store.schemas.get(tenant, name, version) : null
+    const isShaped = namePattern.test(name) && versionPattern.test(version)
+    const definition = isShaped ? store.schemas.get(tenant, name, version) : null
     if (definition === null) {
       throw new Refusal('SCHEMA_NOT_FOUND', {
         fields: { schemaName: name, schemaVersion: version },
