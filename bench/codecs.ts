@@ -175,7 +175,7 @@ function decodeTask(
   } as const
   const { buffer, byteLength } = body
   const upload = { body: buffer as ArrayBuffer, byteLength, format, gzip: false, settings }
-  return { kind: 'decode', uploads: [{ ...upload, envelope: 'upload' }] }
+  return { kind: 'decode', uploads: [{ ...upload, envelope: 'upload', fingerprint: false }] }
 }
 
 /** A decode that fails unless all of the body is accepted. */

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import { ConfigError, readFlags, suggestion } from './cli/flags.ts'
 import { limits } from './limits.ts'
+import { memoryBudgets } from './memory.ts'
 import type { StoreOptions } from './store/interfaces.ts'
 
 export { ConfigError }
@@ -26,8 +27,13 @@ export interface Config {
   readonly durability: 'flush' | 'commit'
   /** Origins as browsers send them. */
   readonly corsOrigins: readonly string[]
+  /** Never more than memory is there for. */
   readonly uploadBytesMax: number
   readonly storeBytesMax: number
+  readonly retentionHours: number
+  readonly retentionBytes: number
+  /** Bound of the memory that the process itself takes. */
+  readonly memoryMaxMiB: number
   readonly logLevel: LogLevel
 }
 
@@ -161,6 +167,28 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     unit: 'bytes',
     description: 'The store grows to this, then uploads get 507',
   },
+  retentionHours: {
+    variable: 'ATOMSTREAM_RETENTION_HOURS',
+    kind: integer(0, limits.retentionHoursMax),
+    standard: 0,
+    unit: 'hours',
+    description: 'What is older is dropped, events and atoms together; 0 keeps for ever',
+  },
+  retentionBytes: {
+    variable: 'ATOMSTREAM_RETENTION_BYTES',
+    kind: integer(0, limits.storeBytesMaxMax),
+    standard: 0,
+    unit: 'bytes',
+    description: 'Of what one tenant stores beyond this the oldest is dropped; 0 is no bound',
+  },
+  memoryMaxMiB: {
+    variable: 'ATOMSTREAM_MEMORY_MAX_MIB',
+    kind: integer(limits.memoryMiBMin, limits.memoryMiBMax),
+    standard: defaultMemoryMiB(availableParallelism()),
+    standardText: `${limits.memoryMiBDefaultBase} and ${limits.memoryMiBDefaultPerWorker} a CPU`,
+    unit: 'MiB',
+    description: 'Memory of the process; near it uploads get 503. A sixteenth is for one upload',
+  },
   logLevel: {
     variable: 'ATOMSTREAM_LOG_LEVEL',
     kind: choice(logLevels),
@@ -221,6 +249,7 @@ export function loadConfig(
     const text = env[setting.variable]
     return text === undefined ? setting.standard : parseSetting(setting, setting.variable, text)
   }
+  const memoryMaxMiB = read('memoryMaxMiB')
   return {
     host: read('host'),
     port: read('port'),
@@ -233,8 +262,11 @@ export function loadConfig(
     workers: read('workers'),
     durability: read('durability'),
     corsOrigins: read('corsOrigins'),
-    uploadBytesMax: read('uploadBytesMax'),
+    uploadBytesMax: Math.min(read('uploadBytesMax'), memoryBudgets(memoryMaxMiB).bodyBytesMax),
     storeBytesMax: read('storeBytesMax'),
+    retentionHours: read('retentionHours'),
+    retentionBytes: read('retentionBytes'),
+    memoryMaxMiB,
     logLevel: read('logLevel'),
   }
 }
@@ -245,6 +277,7 @@ export function storeOptions(config: Config): StoreOptions {
     path: join(config.dataDir, 'store'),
     durability: config.durability,
     maxBytes: config.storeBytesMax,
+    queueBytesMax: memoryBudgets(config.memoryMaxMiB).commitQueueBytesMax,
   }
 }
 
@@ -258,6 +291,10 @@ function parseSetting<T>(setting: Setting<T>, source: string, text: string): T {
 /** `ATOMSTREAM_DATA_DIR` is `--data-dir`. */
 function flagOf(variable: string): string {
   return `--${variable.slice('ATOMSTREAM_'.length).toLowerCase().replaceAll('_', '-')}`
+}
+
+function defaultMemoryMiB(workers: number): number {
+  return limits.memoryMiBDefaultBase + workers * limits.memoryMiBDefaultPerWorker
 }
 
 function integer(min: number, max: number): Kind<number> {

@@ -18,8 +18,20 @@ export const limits = {
   requestBodyBytesMax: 1 * MiB,
   /** All bodies being read, decoded or waiting, together. */
   bodiesInFlightBytesMax: 160 * MiB,
-  /** A body must arrive whole within this time. */
-  bodyTimeoutMs: 60_000,
+  /**
+   * A body must come, and a long reply must be taken, within this time and a second for each so many
+   * bytes. uWebSockets.js itself cuts a body that brings less than 160 KB in ten seconds, and in 12 s who
+   * sends no whole head.
+   */
+  transferGraceMs: 60_000,
+  transferBytesPerSecondMin: 32 * KiB,
+  /** A length that was announced counts as if it had come, for as long as it comes at this rate. */
+  claimGraceMs: 1_000,
+  claimBytesPerSecondMin: 4 * MiB,
+  /** Who closes after its request is answered only once its body is read, or this time has passed. */
+  lingerMs: 10_000,
+  /** A buffer from here on lies in pages of its own: mapping them costs 0.5 ms a MB. */
+  mappedBufferBytesMin: 2 * MiB,
   /** Arrays and objects inside one another. */
   nestingDepthMax: 64,
 
@@ -65,6 +77,13 @@ export const limits = {
   sessionNameCharsMax: 256,
   metadataBytesMax: 16 * KiB,
   schemaFieldsMax: 1_024,
+  /** One definition as JSON, registered or inline: the most fields, each with a validation, fit. */
+  schemaBytesMax: 128 * KiB,
+  /** Registered schemas of a tenant, each version counted. */
+  schemasMax: 1_000,
+  schemasPageLimitMax: 1_000,
+  /** A page of schemas ends once they are this long as JSON, and names its next cursor. */
+  schemasPageBytesMax: 1 * MiB,
   schemaPatternCharsMax: 512,
   /** Steps of one match that backtracks as far as it can: about a millisecond. */
   schemaPatternStepsMax: 2_097_152,
@@ -75,14 +94,46 @@ export const limits = {
   endTimeoutMsDefault: 30_000,
   endTimeoutMsMax: 600_000,
   progressIntervalMs: 1_000,
+  /** Of one tenant: each may have a batch and its timers in memory. */
+  openSessionsMax: 10_000,
+  /** A session ends by itself this long after its start. */
+  sessionTtlMs: 86_400_000,
+  sessionSweepMs: 60_000,
+  /** Sessions that one sweep ends. */
+  sessionSweepMax: 256,
+  /** An answer is given again for this long. */
+  idempotencyTtlMs: 86_400_000,
+  /** Dead letters that one job redrives. */
+  redriveSelectionMax: 1_000,
+  deadLetterPayloadMax: 1_000,
+  deadLetterPayloadDefault: 100,
   retriesDefault: 3,
   retriesMax: 10,
   retryDelayMsDefault: 1_000,
-  /** A batch that has used up its retries is tried again no sooner than this. */
-  retryBeyondMaxDelayMs: 30_000,
+  /** What a batch and its dead letter remember of their failures; redriving adds more. */
+  attemptHistoryMax: 32,
+  failureMessageCharsMax: 500,
+  /** A batch that the store has no room for waits this long; it is no failure of the batch. */
+  storeRetryDelayMs: 1_000,
   retryDelayMsMax: 60_000,
   retryBackoffMultiplierDefault: 2,
   retryBackoffMultiplierMax: 10,
+
+  // Memory of the process (RssAnon), threads and libraries included.
+  memoryMiBMin: 384,
+  memoryMiBMax: 1024 * 1024,
+  /** What a process without workers takes, and what each worker adds while bodies of 8 MB come. */
+  memoryMiBDefaultBase: 512,
+  memoryMiBDefaultPerWorker: 256,
+  memorySampleMs: 100,
+  /** Above this share of the bound uploads are refused, until less than the lower one is in use. */
+  memoryHighShare: 0.8,
+  memoryLowShare: 0.7,
+  /** Shares of the bound that what waits in memory may have; the `BytesMax` of each is its cap. */
+  bodyMemoryShare: 1 / 16,
+  bodiesMemoryShare: 5 / 32,
+  repliesMemoryShare: 1 / 8,
+  commitQueueMemoryShare: 1 / 8,
 
   // Workers.
   /** Uploads that one task may carry: a message to a thread costs as much as decoding 30 records. */
@@ -92,6 +143,14 @@ export const limits = {
   decodeQueueUploadsMax: 131_072,
   /** The largest body as text, two bytes a character where one is not Latin-1, beside its strings. */
   workerHeapMiBMax: 448,
+  /** A body up to this goes to a worker as a copy, so that a worker's death does not take it along. */
+  copiedBodyBytesMax: 1 * MiB,
+  /** A body above this, inflated, can fill a worker's heap: one at a time is decoded. */
+  lightBodyBytesMax: 8 * MiB,
+  /** A thread that takes longer for a task hangs; the largest body takes a tenth of it. */
+  taskTimeoutMs: 60_000,
+  /** Threads that do not start are tried again no sooner than this. */
+  workerRestartDelayMs: 1_000,
   /** Tasks waiting in the pool itself: merges and reads beside a few decode tasks. */
   poolQueueTasksMax: 1_024,
   /** The first task must be done within this time after the start. */
@@ -111,10 +170,36 @@ export const limits = {
   commitUnitsMax: 4_096,
   /** Units that wait for their transaction. */
   commitQueueUnitsMax: 65_536,
+  commitQueueBytesMax: 128 * MiB,
+  /**
+   * A commit that has not come back after so many looks has hung. Generous: a disk's driver tries again
+   * for half a minute, and the largest commit takes as long where a disk moves 1 MB/s.
+   */
+  commitLooksMax: 12,
+  commitLookIntervalMs: 10_000,
+  /**
+   * Free space of the disk that only removals may use, because LMDB copies each page that they change;
+   * and the least that has to be there for them, more than any one transaction of theirs takes.
+   */
+  diskReserveBytes: 16 * MiB,
+  diskRemovalBytesMin: 2 * MiB,
   /** Rows of an atom table that a scan holds at a time. */
   atomScanRows: 128,
   schemaCacheMax: 256,
   sessionCacheMax: 10_000,
+  /** Its rows together: one may hold an inline schema and metadata. */
+  sessionCacheBytesMax: 32 * MiB,
+  /** How often retention looks for what is too old or too much; it goes on at once while there is more. */
+  retentionIntervalMs: 2_000,
+  /** Rows that one of its transactions drops, 50 µs each at worst: everything else waits meanwhile. */
+  retentionUnitRows: 256,
+  /** A hundred years. */
+  retentionHoursMax: 876_600,
+  /** Sums of uses that a verification holds, 8 bytes each, and blobs that it looks at one by one at a time. */
+  verificationSums: 1_048_576,
+  verificationSuspectsMax: 262_144,
+  /** Damages that `verify --json` names; of more there is the number. */
+  verificationDamagesMax: 10_000,
 
   // Reading back.
   pageLimitDefault: 1_000,
@@ -141,17 +226,29 @@ export const limits = {
   /** What one SSE or WebSocket write carries at most; a slow reader holds no more than this. */
   eventWriteBytesMax: 64 * KiB,
   eventReplayPageMax: 500,
-  replaysPerTurnMax: 16,
+  /** Reads of the log by subscribers in one turn of the event loop. */
+  replayReadsPerTurnMax: 16,
+  /** Subscribers that get a page of it in one turn; those at the same event share a read. */
+  replaysPerTurnMax: 128,
+  /** Writes to subscribers in one turn: a write takes 5 to 10 µs, and nothing else happens meanwhile. */
+  deliveriesPerTurnMax: 1_000,
+  /** Published events of one session that wait for their turn; past it they are read from the log. */
+  topicFreshBytesMax: 1 * MiB,
+  /** What all SSE and WebSocket readers' sockets hold back; past it those stalled longest are cut. */
+  readerBufferBytesMax: 64 * MiB,
   /** A subscriber that has not taken its bytes for this long is cut; it can resume. */
-  subscriberStallMs: 15_000,
+  subscriberStallMs: 12_000,
   subscriberStallCheckMs: 1_000,
   eventCommentIntervalMs: 15_000,
+  /** SSE streams and WebSockets together. */
   subscribersMax: 20_000,
 
   // WebSocket.
   /** uWebSockets.js gathers a message before anyone can count it, so it may be no whole upload. */
   webSocketMessageBytesMax: 4 * MiB,
-  webSocketIdleTimeoutS: 120,
+  /** Without a whole message or a pong for so long it is pinged, then cut; 4 MiB may take the time between. */
+  webSocketPingMs: 60_000,
+  webSocketSilenceMs: 180_000,
   /** Unanswered messages of one connection: half of it is told as `flow`, past it they are refused. */
   webSocketPendingMessagesMax: 32_768,
   /** What a message takes beside its bytes while it is under way, for the budget of bodies. */
@@ -198,11 +295,29 @@ assert(
   limits.workerHeapMiBMax * MiB > 3 * limits.inflatedBodyBytesMax,
   'a worker must survive the largest body',
 )
+assert(
+  limits.bodyMemoryShare * 2 <= limits.bodiesMemoryShare,
+  'a body fits beside what it inflates to',
+)
+assert(limits.memoryLowShare < limits.memoryHighShare && limits.memoryHighShare < 1)
+assert(limits.webSocketPingMs < limits.webSocketSilenceMs)
+assert(limits.copiedBodyBytesMax <= limits.taskBytesMax, 'copies are bounded by what a task holds')
+assert(limits.taskTimeoutMs > 2_000 * limits.imageDecodeTimeoutS, 'an image has its own deadline')
 assert(limits.pageLimitDefault <= limits.pageLimitMax)
+assert(limits.attemptHistoryMax > limits.retriesMax, 'a dead letter shows all attempts at first')
 assert(
   limits.closeTimeoutMs + 2 * limits.poolCloseTimeoutMs + 1_000 < limits.exitTimeoutMs,
   'decoder, pool and store close after the front door, before the process gives up',
 )
 assert(limits.exitTimeoutMs < 10_000, 'the promise is exit within 10 s')
 assert(limits.commitBytesMax * 2 <= limits.storeBytesMaxMin, 'a full group commit must fit')
-assert(limits.subscriberStallMs < 20_000, 'the promise is a cut within 20 s')
+assert(
+  limits.diskRemovalBytesMin * 2 < limits.diskReserveBytes,
+  'additions leave room for removals',
+)
+assert(limits.eventWriteBytesMax <= limits.topicFreshBytesMax, 'a batch must fit')
+assert(limits.webSocketBufferBytesMax <= limits.readerBufferBytesMax, 'one reader must fit')
+assert(
+  limits.subscriberStallMs + limits.subscriberStallCheckMs < 20_000,
+  'the promise is a cut within 20 s',
+)

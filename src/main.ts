@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
-import { suggestion } from './cli/flags.ts'
-import { commandNames, keysHelp, mainHelp } from './cli/help.ts'
+import { CommandFailure, suggestion } from './cli/flags.ts'
+import { backupHelp, commandNames, keysHelp, mainHelp, verifyHelp } from './cli/help.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
 import { limits } from './limits.ts'
 import { createLogger, type Logger } from './log.ts'
 import type { RunningServer } from './server.ts'
+import type { StoreFailure } from './store/interfaces.ts'
 
 const exitFailed = 1
 const exitUsage = 2
@@ -18,6 +19,9 @@ async function main(args: readonly string[]): Promise<void> {
     if (error instanceof ConfigError) {
       process.stderr.write(`atomstream: ${error.message}\n`)
       process.exitCode = exitUsage
+    } else if (error instanceof CommandFailure) {
+      process.stderr.write(`atomstream: ${error.message}\n`)
+      process.exitCode = exitFailed
     } else {
       process.stderr.write(`atomstream: ${error instanceof Error ? error.stack : error}\n`)
       process.exitCode = exitFailed
@@ -31,7 +35,7 @@ async function runCommand(args: readonly string[]): Promise<void> {
   const command = isCommand ? first : 'serve'
   const commandArgs = isCommand ? rest : args
   if (commandArgs.includes('--help') || commandArgs.includes('-h')) {
-    return print(command === 'keys' ? keysHelp() : mainHelp())
+    return print(helpOf(command))
   }
   if (commandArgs.includes('--version')) return print(readVersion())
   switch (command) {
@@ -41,10 +45,32 @@ async function runCommand(args: readonly string[]): Promise<void> {
       const { runKeys } = await import('./cli/keys.ts')
       return print(await runKeys(commandArgs))
     }
+    case 'backup': {
+      const { runBackup } = await import('./cli/backup.ts')
+      return print(await runBackup(commandArgs))
+    }
+    case 'verify': {
+      const { runVerify } = await import('./cli/verify.ts')
+      if (!(await runVerify(commandArgs, print))) process.exitCode = exitFailed
+      return
+    }
     default: {
       const near = suggestion(command, commandNames)
       throw new ConfigError(`unknown command "${command}"${near}; see --help`)
     }
+  }
+}
+
+function helpOf(command: string): string {
+  switch (command) {
+    case 'keys':
+      return keysHelp()
+    case 'backup':
+      return backupHelp()
+    case 'verify':
+      return verifyHelp()
+    default:
+      return mainHelp()
   }
 }
 
@@ -69,7 +95,7 @@ async function serve(config: Config): Promise<void> {
     stopping = true
     const deadline = setTimeout(() => {
       log.fatal({ timeoutMs: limits.exitTimeoutMs }, 'did not stop in time')
-      process.exit(exitFailed)
+      die()
     }, limits.exitTimeoutMs)
     try {
       const server = await starting
@@ -93,12 +119,31 @@ async function serve(config: Config): Promise<void> {
 
   try {
     const { startServer } = await import('./server.ts')
-    starting = startServer(config, log)
+    starting = startServer(config, log, {
+      onStoreFailure: (failure) => endAtOnce(log, failure),
+    })
     await starting
   } catch (error) {
     log.fatal({ err: error }, 'failed to start')
     process.exit(exitFailed)
   }
+}
+
+/**
+ * No orderly stop where the store has failed: it would write, and what a client is told now nobody can
+ * keep. Everything that was acknowledged before is on disk.
+ */
+function endAtOnce(log: Logger, { path, error, isStuck }: StoreFailure): void {
+  const advice =
+    'Nothing acknowledged is lost. See what the system log says of the disk, then start again'
+  log.fatal({ err: error, operation: 'commit', path, advice }, 'the store failed')
+  if (isStuck) die()
+  process.exit(exitFailed)
+}
+
+/** `process.exit` waits for the threads that LMDB and sharp work on; here one of them hangs. */
+function die(): void {
+  process.kill(process.pid, 'SIGKILL')
 }
 
 /** The first signal stops in order, a second one at once. */

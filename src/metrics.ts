@@ -50,6 +50,18 @@ export function createMetrics() {
       labelNames: byType,
       registers,
     }),
+    batchFailures: new Counter({
+      name: 'atomstream_batch_failures_total',
+      help: 'Attempts at a batch that failed',
+      labelNames: byType,
+      registers,
+    }),
+    deadLetters: new Counter({
+      name: 'atomstream_dead_letters_total',
+      help: 'Batches that became dead letters',
+      labelNames: byType,
+      registers,
+    }),
     bytes: new Counter({
       name: 'atomstream_upload_bytes_total',
       help: 'Bytes of acknowledged uploads as they came over the wire',
@@ -66,10 +78,30 @@ export function createMetrics() {
       help: 'Uploads waiting for a worker',
       registers,
     }),
+    memoryBytes: new Gauge({
+      name: 'atomstream_memory_bytes',
+      help: 'Memory that the process itself takes (RssAnon where the system tells it)',
+      registers,
+    }),
+    memoryBytesMax: new Gauge({
+      name: 'atomstream_memory_max_bytes',
+      help: 'Memory that the process may take',
+      registers,
+    }),
     subscribers: new Gauge({
       name: 'atomstream_subscribers',
       help: 'Open event streams and WebSockets',
       labelNames: ['kind'] as const,
+      registers,
+    }),
+    heldBytes: new Gauge({
+      name: 'atomstream_subscriber_held_bytes',
+      help: 'Bytes that sockets of slow subscribers hold back',
+      registers,
+    }),
+    retentionEvents: new Counter({
+      name: 'atomstream_retention_events_total',
+      help: 'Events that retention has dropped, with all that they told of',
       registers,
     }),
     storeBytes: new Gauge({

@@ -1,15 +1,20 @@
 import { newApiKey } from './cli/keys.ts'
+import { systemClock } from './clock.ts'
 import { type Config, storeOptions } from './config.ts'
 import { EventHub } from './events/hub.ts'
+import { DeadLetterService } from './ingest/dead-letters.ts'
+import { IdempotentUploads } from './ingest/idempotency.ts'
 import { RecordReader } from './ingest/record-reader.ts'
+import { Retention } from './ingest/retention.ts'
 import { SessionService } from './ingest/sessions.ts'
 import { UploadService } from './ingest/uploads.ts'
 import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
+import { MemoryGauge } from './memory.ts'
 import { createMetrics } from './metrics.ts'
 import { Decoder } from './pool/decoder.ts'
-import { WorkerPool } from './pool/pool.ts'
-import { type Store, scopes } from './store/interfaces.ts'
+import { type WorkerOptions, WorkerPool } from './pool/pool.ts'
+import { type Store, type StoreFailure, scopes } from './store/interfaces.ts'
 import { openStore } from './store/store.ts'
 import { createTransport } from './transport/server.ts'
 
@@ -20,13 +25,22 @@ export interface RunningServer {
   close(): Promise<void>
 }
 
+export interface ServerOptions extends WorkerOptions {
+  /** The store can promise nothing any more: the place to end the process before anything else runs. */
+  readonly onStoreFailure?: (failure: StoreFailure) => void
+}
+
 type Stop = () => void | Promise<void>
 
 /** The composition root: starts in order, closes in reverse. Throws where a part does not start. */
-export async function startServer(config: Config, log: Logger): Promise<RunningServer> {
+export async function startServer(
+  config: Config,
+  log: Logger,
+  options: ServerOptions = {},
+): Promise<RunningServer> {
   const stops: Stop[] = []
   try {
-    const url = await startParts(config, log, stops)
+    const url = await startParts(config, log, options, stops)
     let closing: Promise<void> | null = null
     return {
       url,
@@ -42,19 +56,36 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
 }
 
 /** Starts every part, puts how to stop it in front of `stops`, and gives the URL. */
-async function startParts(config: Config, log: Logger, stops: Stop[]): Promise<string> {
+async function startParts(
+  config: Config,
+  log: Logger,
+  options: ServerOptions,
+  stops: Stop[],
+): Promise<string> {
   const metrics = createMetrics()
+  const memoryBytesMax = config.memoryMaxMiB * 1024 * 1024
+  metrics.memoryBytesMax.set(memoryBytesMax)
+  const memory = new MemoryGauge({
+    bytesMax: memoryBytesMax,
+    onSample: (usedBytes) => metrics.memoryBytes.set(usedBytes),
+  })
+  stops.unshift(() => memory.close())
   const store = openStore(storeOptions(config))
+  if (options.onStoreFailure !== undefined) store.onFailure(options.onStoreFailure)
   stops.unshift(() => store.close())
   await createFirstKey(store, config)
-  const pool = new WorkerPool({ workers: config.workers, log })
+  const { workerFile, taskTimeoutMs } = options
+  const pool = new WorkerPool({ workers: config.workers, log, workerFile, taskTimeoutMs })
   stops.unshift(() => pool.close())
   await pool.ready()
   const decoder = new Decoder(pool, config.workers)
   stops.unshift(() => decoder.close())
-  const sessions = new SessionService({ store, pool, log, metrics })
+  const clock = systemClock
+  const sessions = new SessionService({ store, pool, clock, log, metrics })
   stops.unshift(() => sessions.close())
-  const uploads = new UploadService({ sessions, decoder, store, metrics, log })
+  const idempotency = new IdempotentUploads({ store, clock })
+  const uploads = new UploadService({ sessions, decoder, idempotency, clock, metrics, log })
+  const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
   const hub = new EventHub(store)
   stops.unshift(() => hub.close())
@@ -66,11 +97,17 @@ async function startParts(config: Config, log: Logger, stops: Stop[]): Promise<s
     sessions,
     uploads,
     records,
+    deadLetters,
     hub,
+    memory,
   })
   stops.unshift(() => transport.close(limits.closeTimeoutMs))
   const { url } = await transport.listen(config.host, config.port)
   sessions.recover()
+  const { retentionHours: hours, retentionBytes: bytes } = config
+  const retention = new Retention({ store, clock, log, metrics }, { hours, bytes })
+  stops.unshift(() => retention.close())
+  retention.start()
   log.info({ url, dataDir: config.dataDir, workers: config.workers }, 'listening')
   return url
 }

@@ -1,11 +1,43 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { move, transferableSymbol, valueSymbol } from 'piscina'
+import { parsedLength } from '../src/codecs/gzip.ts'
 import { runTask } from '../src/codecs/task.ts'
 import type { WorkerTask } from '../src/contracts/tasks.ts'
+import { limits } from '../src/limits.ts'
+
+/** A full garbage collection, now. V8 gives it no other name than this. */
+const collectGarbage = exposedCollector()
 
 /**
  * Piscina's entry point: runs a task and moves the buffers of its result instead of copying them.
+ *
+ * A heavy task leaves its garbage in the heap until the next one fills it up. With 16 bodies of 26 MB
+ * one after the other the process took 30 MiB more at its peak, and up to 200 MiB more afterwards.
  */
 export default async function codec(task: WorkerTask): Promise<unknown> {
+  const isHeavy = bytesOf(task) > limits.lightBodyBytesMax
   const { result, transfer } = await runTask(task)
+  // After the result has been posted, so that nobody waits for it.
+  if (isHeavy) setImmediate(collectGarbage)
   return move({ [valueSymbol]: result, [transferableSymbol]: transfer })
+}
+
+function bytesOf(task: WorkerTask): number {
+  switch (task.kind) {
+    case 'decode':
+      // A heavy upload goes alone; many light ones leave no more than many tasks would.
+      return Math.max(...task.uploads.map(parsedLength))
+    case 'merge':
+      return task.pages.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    case 'read':
+      return task.blocks.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
+  }
+}
+
+function exposedCollector(): () => void {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  setFlagsFromString('--no-expose-gc')
+  return collect
 }

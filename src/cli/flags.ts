@@ -6,6 +6,14 @@ export class ConfigError extends Error {
   }
 }
 
+/** A command that could not do what was asked. Its message is for the operator; exit code 1. */
+export class CommandFailure extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'CommandFailure'
+  }
+}
+
 /** What a command line may hold. Names bear their two dashes. */
 export interface FlagNames {
   readonly valued: readonly string[]

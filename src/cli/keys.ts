@@ -1,10 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { type Config, loadConfig, settingRows, storeOptions } from '../config.ts'
+import { type Config, storeOptions } from '../config.ts'
 import { limits } from '../limits.ts'
 import { type ApiKeyRow, type Scope, type Store, scopes } from '../store/interfaces.ts'
 import { openStore } from '../store/store.ts'
-import { ConfigError, readFlags, suggestion } from './flags.ts'
+import { ConfigError, suggestion } from './flags.ts'
+import { type Environment, readArguments } from './settings.ts'
 
 /** Key text is `as_` and 32 random bytes as base64url: 256 bits that nobody can guess. */
 const keyBytes = 32
@@ -46,10 +47,7 @@ export function apiKeyDigest(key: string): Uint8Array {
  * `keys create|list|revoke`, on the store itself, beside a server that has it open. Gives the lines
  * for standard output. Throws ConfigError for wrong arguments and an unknown id.
  */
-export async function runKeys(
-  args: readonly string[],
-  env?: Readonly<Record<string, string | undefined>>,
-): Promise<string> {
+export async function runKeys(args: readonly string[], env?: Environment): Promise<string> {
   const [command, ...rest] = args
   switch (command) {
     case 'create':
@@ -66,9 +64,7 @@ export async function runKeys(
   }
 }
 
-type Environment = Readonly<Record<string, string | undefined>> | undefined
-
-async function createKey(args: readonly string[], env: Environment): Promise<string> {
+async function createKey(args: readonly string[], env?: Environment): Promise<string> {
   const { own, positionals, config } = readArguments(
     args,
     { valued: ['--tenant', '--user', '--scopes'], switches: [] },
@@ -89,7 +85,7 @@ async function createKey(args: readonly string[], env: Environment): Promise<str
   return JSON.stringify({ id: row.id, key, tenant: row.tenant, user: row.user, scopes: row.scopes })
 }
 
-async function listKeys(args: readonly string[], env: Environment): Promise<string> {
+async function listKeys(args: readonly string[], env?: Environment): Promise<string> {
   const { own, positionals, config } = readArguments(
     args,
     { valued: [], switches: ['--json'] },
@@ -120,7 +116,7 @@ async function listKeys(args: readonly string[], env: Environment): Promise<stri
   ])
 }
 
-async function revokeKey(args: readonly string[], env: Environment): Promise<string> {
+async function revokeKey(args: readonly string[], env?: Environment): Promise<string> {
   const { positionals, config } = readArguments(args, { valued: [], switches: [] }, env)
   const [id, extra] = positionals
   if (id === undefined) throw new ConfigError('keys revoke: expected the id of a key, key_…')
@@ -138,23 +134,6 @@ async function revokeKey(args: readonly string[], env: Environment): Promise<str
     }
     return JSON.stringify({ id: row.id, revokedAt: new Date(revokedAtMs).toISOString() })
   })
-}
-
-/** Takes the command's own flags and leaves the settings' flags to the configuration. */
-function readArguments(
-  args: readonly string[],
-  known: { valued: readonly string[]; switches: readonly string[] },
-  env: Environment,
-) {
-  const own = readFlags(args, {
-    valued: [...known.valued, ...settingRows.map((row) => row.flag)],
-    switches: known.switches,
-  })
-  const settingArgs = settingRows.flatMap((row) => {
-    const value = own.values.get(row.flag)
-    return value === undefined ? [] : [`${row.flag}=${value}`]
-  })
-  return { own, positionals: own.positionals, config: loadConfig(settingArgs, env) }
 }
 
 async function withStore<T>(config: Config, work: (store: Store) => T | Promise<T>): Promise<T> {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
 import { MessageRefusal, openUpload } from './body.ts'
@@ -21,7 +22,10 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
       if (control !== null) return control
     }
     const { idempotencyKey } = opened
-    return { kind: 'accepted', id, idempotencyKey, ...(await decodeContent(upload, opened)) }
+    const content = await decodeContent(upload, opened)
+    const isAsked = upload.fingerprint || idempotencyKey !== null
+    const fingerprint = isAsked ? fingerprintOf(content) : null
+    return { kind: 'accepted', id, idempotencyKey, fingerprint, ...content }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     if (error instanceof MessageRefusal) id = error.id
@@ -43,6 +47,21 @@ function readControl(
     throw invalidBody('type', `'${settings.sessionType}', 'ping' or 'end'`)
   }
   return null
+}
+
+/**
+ * Taken of the decoded content, so that a client may send an upload again as msgpack, or compressed at
+ * another level, or with another message id.
+ */
+function fingerprintOf({
+  received,
+  rejected,
+  content,
+}: Pick<Accepted, 'received' | 'rejected' | 'content'>): Uint8Array {
+  const hash = createHash('sha256').update(JSON.stringify([received, rejected]))
+  if (content.kind === 'page') hash.update(content.page.hash)
+  else for (const item of content.items) hash.update(item.hash).update(JSON.stringify(item.metadata))
+  return hash.digest()
 }
 
 async function decodeContent(

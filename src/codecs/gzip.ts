@@ -1,5 +1,7 @@
 import { gunzipSync } from 'node:zlib'
 import { Refusal } from '../contracts/errors.ts'
+import type { DecodeUpload } from '../contracts/tasks.ts'
+import { limits } from '../limits.ts'
 
 /**
  * How long a gzip body says it is once inflated: its last four bytes (ISIZE, RFC 1952 section 2.3.1).
@@ -9,6 +11,13 @@ export function declaredLength(bytes: Uint8Array): number {
   if (bytes.byteLength < 4) return 0
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   return view.getUint32(bytes.byteLength - 4, true)
+}
+
+/** Bytes that have to be parsed of an upload: its body's, or what it says it inflates to. */
+export function parsedLength({ body, byteLength, gzip }: DecodeUpload): number {
+  if (!gzip) return byteLength
+  const declared = declaredLength(new Uint8Array(body, 0, byteLength))
+  return Math.min(declared, limits.inflatedBodyBytesMax)
 }
 
 /**

@@ -1,3 +1,4 @@
+import { giveBack } from '../contracts/buffers.ts'
 import type { DecodeVerdict, TaskResults, WorkerTask } from '../contracts/tasks.ts'
 import { pageBuffers, readBuffers, verdictBuffers } from '../contracts/transfer.ts'
 import { decodeUpload } from './decode.ts'
@@ -16,7 +17,9 @@ export async function runTask(task: WorkerTask): Promise<TaskOutcome> {
     case 'decode': {
       const verdicts: DecodeVerdict[] = []
       for (const upload of task.uploads) verdicts.push(await decodeUpload(upload))
-      return { result: { verdicts }, transfer: verdictBuffers(verdicts) }
+      const transfer = verdictBuffers(verdicts)
+      for (const { body } of task.uploads) if (!transfer.includes(body)) giveBack(body)
+      return { result: { verdicts }, transfer }
     }
     case 'merge': {
       const page = mergePages(task.pages)

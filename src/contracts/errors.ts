@@ -132,6 +132,20 @@ const catalogue = {
     suggestion: 'Register it with POST /api/streaming/schemas',
     fields: Type.Object({ schemaName: Type.String(), schemaVersion: Type.String() }),
   },
+  DEAD_LETTER_NOT_FOUND: {
+    status: 404,
+    error: 'Dead letter not found',
+    message: 'No dead letter found with this ID',
+    suggestion: 'It may have been redriven or dropped; see GET /api/streaming/dlq',
+    fields: Type.Object({ deadLetterId: Type.String() }),
+  },
+  JOB_NOT_FOUND: {
+    status: 404,
+    error: 'Job not found',
+    message: 'No job found with this ID',
+    suggestion: 'See GET /api/streaming/jobs',
+    fields: Type.Object({ jobId: Type.String() }),
+  },
   METHOD_NOT_ALLOWED: {
     status: 405,
     error: 'Method not allowed',
@@ -151,12 +165,33 @@ const catalogue = {
     suggestion: 'Read its status and decide again',
     fields: Type.Object({ sessionId: Type.String(), status: Type.String() }),
   },
+  SESSION_LIMIT_REACHED: {
+    status: 409,
+    error: 'Session limit reached',
+    message: 'The tenant has as many open sessions as it may',
+    suggestion: 'End sessions that are no longer used',
+    fields: Type.Object({ maxOpenSessions: Type.Integer() }),
+  },
+  /** An Idempotency-Key stands for one upload for 24 hours. */
+  IDEMPOTENCY_CONFLICT: {
+    status: 409,
+    error: 'Idempotency conflict',
+    message: 'This idempotency key was used for another upload of the session',
+    suggestion: 'Send the same upload again, or this one under a key of its own',
+  },
   SCHEMA_EXISTS: {
     status: 409,
     error: 'Schema exists',
     message: 'This name and version is registered with another definition',
     suggestion: 'Register the change under a new version',
     fields: Type.Object({ schemaName: Type.String(), schemaVersion: Type.String() }),
+  },
+  SCHEMA_LIMIT_REACHED: {
+    status: 409,
+    error: 'Schema limit reached',
+    message: 'This tenant has as many registered schemas as it may',
+    suggestion: 'Use a registered schema, or give one inline when a session starts',
+    fields: Type.Object({ maxSchemas: Type.Integer() }),
   },
   BODY_TOO_LARGE: {
     status: 413,
@@ -230,6 +265,14 @@ const catalogue = {
     suggestion: 'Send again after Retry-After seconds',
     fields: Type.Object({ retryAfter: Type.Integer({ description: 'seconds' }) }),
   },
+  /** The thread died, threw, ran out of memory or hung on this upload alone. */
+  WORKER_FAILED: {
+    status: 503,
+    error: 'Worker failed',
+    message: 'The worker that checked this upload failed; nothing of it was kept',
+    suggestion: 'Send again after Retry-After seconds',
+    fields: Type.Object({ retryAfter: Type.Integer({ description: 'seconds' }) }),
+  },
   STORE_FULL: {
     status: 507,
     error: 'Insufficient storage',
@@ -295,7 +338,7 @@ export function errorBodySchema(code: ErrorCode): TSchema {
 }
 
 /** The server cannot take this now; the client may come again. */
-export function retryLater(code: 'SATURATED' | 'SHUTTING_DOWN'): Refusal {
+export function retryLater(code: 'SATURATED' | 'SHUTTING_DOWN' | 'WORKER_FAILED'): Refusal {
   return new Refusal(code, { fields: { retryAfter: limits.retryAfterS } })
 }
 

@@ -38,12 +38,18 @@ export const sessionEvents = {
     errorCode: Type.String(),
     message: Type.String(),
     batchId: Type.Union([Type.String(), Type.Null()]),
+    attempt: Type.Integer({ minimum: 1 }),
+    deadLetterId: Type.Union([Type.String(), Type.Null()], {
+      description: 'of the dead letter that the batch has become; null where it is tried again',
+    }),
   }),
   'session-paused': Type.Object(common),
   'session-resumed': Type.Object(common),
   'session-completed': Type.Object({ ...common, ...counts }),
   'session-failed': Type.Object({ ...common, ...counts, message: Type.String() }),
   'session-cancelled': Type.Object({ ...common, ...counts }),
+  /** Never stored: retention has dropped what the session had in this range, both ends included. */
+  gap: Type.Object({ ...common, fromEventId: Type.String(), toEventId: Type.String() }),
 } as const
 
 export type SessionEventName = keyof typeof sessionEvents

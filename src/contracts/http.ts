@@ -111,6 +111,7 @@ export const SessionStatus = Type.Object({
     totalAtomsCreated: Count,
     totalRecordsQueued: Count,
     totalRecordsRejected: Count,
+    totalRecordsDeadLettered: Count,
     averageBatchProcessingTimeMs: Type.Number({ minimum: 0 }),
     dataReceivedBytes: Count,
     sessionDurationMs: Count,
@@ -191,6 +192,155 @@ export const RejectedPage = Type.Object({
   nextCursor: Type.Union([Type.String(), Type.Null()]),
 })
 
+const FailedAttempt = Type.Object({
+  attempt: Type.Integer({ minimum: 1 }),
+  failedAt: Timestamp,
+  errorCode: Type.String(),
+  message: Type.String(),
+})
+const deadLetter = {
+  deadLetterId: Type.String(),
+  sessionId: Type.String(),
+  batchId: Type.String(),
+  recordCount: Count,
+  errorCode: Type.String(),
+  message: Type.String(),
+  attempts: Type.Integer({
+    minimum: 1,
+    description: 'made so far, those before a redrive included',
+  }),
+  firstFailedAt: Timestamp,
+  deadLetteredAt: Timestamp,
+}
+export const DeadLetter = Type.Object(deadLetter)
+export type DeadLetter = Static<typeof DeadLetter>
+
+export const DeadLetterList = Type.Object({
+  deadLetters: Type.Array(DeadLetter),
+  nextCursor: Type.Union([Type.String(), Type.Null()]),
+})
+
+/** A page of what the batch holds: records as they were sent, or frames and buffers by their hashes. */
+export const DeadLetterPayload = Type.Object({
+  kind: Type.Union([Type.Literal('records'), Type.Literal('frames'), Type.Literal('buffers')]),
+  records: Type.Optional(
+    Type.Array(
+      Type.Object({ timestamp: Timestamp, values: Type.Record(Type.String(), RecordValue) }),
+    ),
+  ),
+  items: Type.Optional(
+    Type.Array(Type.Object({ hash: Type.String(), bytes: Count, metadata: Metadata })),
+  ),
+  /** Set where the payload itself cannot be read. */
+  unreadable: Type.Optional(Type.String()),
+  nextCursor: Type.Union([Type.String(), Type.Null()]),
+})
+export type DeadLetterPayload = Static<typeof DeadLetterPayload>
+
+export const DeadLetterDetail = Type.Object({
+  ...deadLetter,
+  history: Type.Array(FailedAttempt),
+  payload: DeadLetterPayload,
+})
+export type DeadLetterDetail = Static<typeof DeadLetterDetail>
+
+/** Which dead letters to redrive: all that match every member that is given. */
+export const RedriveSelection = Type.Object(
+  {
+    deadLetterIds: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 128 }), {
+        minItems: 1,
+        maxItems: limits.redriveSelectionMax,
+      }),
+    ),
+    sessionId: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+    errorCode: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+    all: Type.Optional(Type.Literal(true)),
+  },
+  { additionalProperties: false, minProperties: 1 },
+)
+export type RedriveSelection = Static<typeof RedriveSelection>
+
+export const JobStatusName = Type.Union([
+  Type.Literal('queued'),
+  Type.Literal('in-progress'),
+  Type.Literal('completed'),
+  Type.Literal('failed'),
+  Type.Literal('cancelled'),
+])
+
+export const JobStarted = Type.Object({
+  jobId: Type.String(),
+  sessionId: Type.Union([Type.String(), Type.Null()], {
+    description: 'null where the job works on several sessions',
+  }),
+  status: JobStatusName,
+  statusUrl: Type.Optional(Type.String()),
+})
+export type JobStarted = Static<typeof JobStarted>
+
+const JobStepName = Type.Union([
+  Type.Literal('upload'),
+  Type.Literal('validation'),
+  Type.Literal('atomization'),
+  Type.Literal('indexing'),
+  Type.Literal('completion'),
+])
+const JobPhase = Type.Object({
+  status: Type.Union([
+    Type.Literal('pending'),
+    Type.Literal('in-progress'),
+    Type.Literal('completed'),
+    Type.Literal('failed'),
+  ]),
+  durationMs: Type.Optional(Count),
+  percentComplete: Type.Optional(Type.Number({ minimum: 0, maximum: 100 })),
+  estimatedRemainingMs: Type.Optional(Count),
+})
+
+/** A job as it stands; which members it has depends on its status. */
+export const JobStatusReply = Type.Object({
+  jobId: Type.String(),
+  kind: Type.Union([Type.Literal('upload'), Type.Literal('redrive')]),
+  sessionId: Type.Union([Type.String(), Type.Null()]),
+  status: JobStatusName,
+  currentPhase: JobStepName,
+  phaseProgress: Type.Record(JobStepName, JobPhase),
+  progress: Type.Optional(
+    Type.Object({
+      currentStep: JobStepName,
+      totalSteps: Count,
+      percentComplete: Type.Number({ minimum: 0, maximum: 100 }),
+      itemsProcessed: Count,
+      totalItems: Count,
+      estimatedTimeRemainingMs: Type.Union([Count, Type.Null()]),
+    }),
+  ),
+  result: Type.Optional(
+    Type.Object({ atomsCreated: Count, totalDurationMs: Count, finalHash: Type.String() }),
+  ),
+  error: Type.Optional(
+    Type.Object({
+      code: Type.String(),
+      message: Type.String(),
+      details: Type.String(),
+      failedAt: Timestamp,
+    }),
+  ),
+  partialResult: Type.Optional(Type.Object({ atomsCreated: Count, itemsProcessed: Count })),
+  startedAt: Timestamp,
+  lastUpdatedAt: Timestamp,
+  completedAt: Type.Optional(Timestamp),
+  failedAt: Type.Optional(Timestamp),
+  statusUrl: Type.String(),
+})
+export type JobStatusReply = Static<typeof JobStatusReply>
+
+export const JobList = Type.Object({
+  jobs: Type.Array(JobStatusReply),
+  nextCursor: Type.Union([Type.String(), Type.Null()]),
+})
+
 export const TicketRequest = Type.Object(
   { resource: Type.String({ minLength: 1, maxLength: 512, pattern: '^/' }) },
   { additionalProperties: false },
@@ -199,6 +349,8 @@ export const TicketReply = Type.Object({ ticket: Type.String(), expiresAt: Times
 
 export const Health = Type.Object({
   status: Type.Literal('healthy'),
+  /** `full`: writes are refused with 507 for want of room, reads go on. */
+  store: Type.Union([Type.Literal('writable'), Type.Literal('full')]),
   version: Type.String(),
   uptimeMs: Count,
 })

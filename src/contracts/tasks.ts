@@ -1,8 +1,9 @@
 import type { ErrorCode, InvalidRecord } from './errors.ts'
 
 /**
- * Every message between the main thread and a worker. Bytes go by transfer in both directions; what
- * is wrong with an upload comes back as data, a rejected promise means that the worker itself failed.
+ * Every message between the main thread and a worker. Bytes go by transfer in both directions, small
+ * bodies excepted; what is wrong with an upload comes back as data, a rejected promise means that the
+ * worker itself failed.
  */
 
 export type SessionType = 'telemetry' | 'video' | 'audio'
@@ -18,13 +19,18 @@ export interface DecodeSettings {
 }
 
 export interface DecodeUpload {
-  /** Transferred: the sender's buffer is detached. The body is bytes `[0, byteLength)` of it. */
+  /**
+   * Copied up to `limits.copiedBodyBytesMax`, above it transferred: then the sender's buffer is
+   * detached. The body is bytes `[0, byteLength)` of it.
+   */
   readonly body: ArrayBuffer
   readonly byteLength: number
   readonly format: BodyFormat
   readonly gzip: boolean
   /** `upload`: the documented upload body. `message`: the same members beside a `type`, over WebSocket. */
   readonly envelope: 'upload' | 'message'
+  /** Asks for the fingerprint; a message that bears an idempotencyKey gets one unasked. */
+  readonly fingerprint: boolean
   readonly settings: DecodeSettings
 }
 
@@ -81,6 +87,11 @@ export type DecodeVerdict =
       /** `id` and `idempotencyKey` of a WebSocket message; null over HTTP. */
       readonly id: MessageId
       readonly idempotencyKey: string | null
+      /**
+       * SHA-256 of what the upload means, 32 bytes: the same records, frames or buffers in another
+       * encoding or order of members have the same. Null where nobody asked for it.
+       */
+      readonly fingerprint: Uint8Array | null
       /** Records in the upload, rejected ones included. Content holds `received - rejected.length`. */
       readonly received: number
       readonly rejected: readonly RejectedRecord[]

@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict'
-import type { DecodeVerdict, EncodedPage, ReadResult, WorkerTask } from './tasks.ts'
+import { limits } from '../limits.ts'
+import type { DecodeUpload, DecodeVerdict, EncodedPage, ReadResult, WorkerTask } from './tasks.ts'
 
-/** The buffers of each message between threads that are moved, never copied. */
+/** The buffers of each message between threads that are moved instead of copied. */
 
-/** The buffers of a task: bodies, pages and blocks. */
+/** Whether the sender keeps an upload's body while a worker has it. */
+export function isCopied({ body }: DecodeUpload): boolean {
+  return body.byteLength <= limits.copiedBodyBytesMax
+}
+
+/** The buffers of a task: large bodies, pages and blocks. */
 export function taskBuffers(task: WorkerTask): ArrayBuffer[] {
   switch (task.kind) {
     case 'decode':
-      return task.uploads.map(({ body }) => body)
+      return task.uploads.filter((upload) => !isCopied(upload)).map(({ body }) => body)
     case 'merge':
       return task.pages.map(ownBuffer)
     case 'read':

@@ -1,9 +1,11 @@
 import { formatTimestamp } from '../codecs/telemetry/timestamp.ts'
 import type { EncodedPage } from '../contracts/tasks.ts'
-import type { SessionRow, Transaction } from '../store/interfaces.ts'
+import type { JournalEntry, SessionRow, Transaction } from '../store/interfaces.ts'
 import type { AdmittedUpload, Batch, BatchEntry } from './batch.ts'
+import { advanceJob, createUploadJob } from './jobs.ts'
 import { appendSessionEvent } from './session-events.ts'
 import { batchName } from './session-report.ts'
+import { jobAnswer, storeAnswer, uploadAnswer } from './upload-answer.ts'
 
 /**
  * What the transactions of a batch write: the journal entry of a queued upload, and the atoms, counters
@@ -23,46 +25,60 @@ export type BatchContent =
   | { readonly kind: 'block'; readonly page: EncodedPage }
   | { readonly kind: 'items'; readonly items: readonly BatchItem[] }
 
-/** Stores a queued upload and gives the number of its journal entry. */
+/**
+ * Stores a queued upload and what it is told. `isLate`: it closed its batch, whose work goes on after
+ * the reply.
+ */
 export function storeJournalEntry(
   transaction: Transaction,
   sessionNumber: number,
   batch: Batch,
   entry: BatchEntry,
-  upload: AdmittedUpload,
-): number {
+  { upload, isLate }: { upload: AdmittedUpload; isLate: boolean },
+): void {
   const session = transaction.session(sessionNumber)
   const number = session.journalEntries
   session.journalEntries += 1
   session.nextBatch = Math.max(session.nextBatch, batch.number + 1)
   session.recordsQueued += entry.records
   countUpload(transaction, session, batch, upload)
-  const { content } = upload
-  if (content.kind === 'page') {
-    transaction.putJournal({
-      session: sessionNumber,
-      number,
-      batch: batch.number,
-      records: entry.records,
-      content: { kind: 'page', bytes: content.page.bytes },
-    })
-    return number
-  }
-  const items = uploadItems(upload)
-  for (const item of items) {
-    if (item.bytes !== null) transaction.putBlob(session.tenant, item.hash, item.bytes)
-  }
+  const job =
+    upload.asJob === null
+      ? null
+      : createUploadJob(transaction, session, entry.records, upload.asJob)
   transaction.putJournal({
     session: sessionNumber,
     number,
     batch: batch.number,
     records: entry.records,
-    content: {
-      kind: 'media',
-      items: items.map(({ hash, byteLength, metadata }) => ({ hash, byteLength, metadata })),
-    },
+    job: job?.number ?? null,
+    content: journalContent(transaction, session, upload),
   })
-  return number
+  entry.journalNumber = number
+  entry.job = job?.number ?? null
+  entry.answer =
+    job === null
+      ? uploadAnswer(session, upload, batch.number, transaction.nowMs, isLate ? 'late' : 'queued')
+      : jobAnswer(session, job)
+  storeAnswer(transaction, session, upload, entry.answer)
+}
+
+/** The bytes of frames and buffers become blobs at once, so that they are written once. */
+function journalContent(
+  transaction: Transaction,
+  session: SessionRow,
+  upload: AdmittedUpload,
+): JournalEntry['content'] {
+  const { content } = upload
+  if (content.kind === 'page') return { kind: 'page', bytes: content.page.bytes }
+  const items = uploadItems(upload)
+  for (const item of items) {
+    if (item.bytes !== null) transaction.putBlob(session.tenant, item.hash, item.bytes)
+  }
+  return {
+    kind: 'media',
+    items: items.map(({ hash, byteLength, metadata }) => ({ hash, byteLength, metadata })),
+  }
 }
 
 /** Turns a batch into atoms; the journal entries that it was made of go in the same transaction. */
@@ -82,22 +98,66 @@ export function storeProcessedBatch(
       countUpload(transaction, session, batch, entry.upload)
     }
   }
-  storeAtoms(transaction, session, batch, content)
+  const digests = storeAtoms(transaction, session, batch, content)
+  const retry = transaction.retry(sessionNumber, batch.number)
+  if (retry !== null) transaction.deleteRetry(sessionNumber, batch.number)
+  advanceUploadJobs(transaction, batch, content.kind, digests)
+  if (retry?.redrive) {
+    advanceJob(transaction, retry.redrive.job, { records: batch.records, digests })
+  }
   const processingTimeMs = Math.max(0, Math.round(transaction.nowMs - batch.processingFromMs))
-  session.batchesReceived += 1
   session.batchesProcessed += 1
   session.processingTimeMs += processingTimeMs
   session.lastActivityAtMs = transaction.nowMs
+  if (retry === null) session.batchesReceived += 1
+  // A batch that is redriven after the end of its session: nothing follows a terminal event.
+  if (session.endedAtMs === null) {
+    const isAnnounced = retry !== null
+    appendBatchEvents(transaction, session, batch, { isAnnounced, processingTimeMs })
+  }
+  for (const entry of batch.entries) {
+    const { upload } = entry
+    if (upload === null || entry.journalNumber !== null) continue
+    const { nowMs } = transaction
+    entry.answer = uploadAnswer(session, upload, batch.number, nowMs, 'processed')
+    storeAnswer(transaction, session, upload, entry.answer)
+  }
+}
+
+/** A batch that has failed before was announced with its first failure. */
+function appendBatchEvents(
+  transaction: Transaction,
+  session: SessionRow,
+  batch: Batch,
+  { isAnnounced, processingTimeMs }: { isAnnounced: boolean; processingTimeMs: number },
+): void {
   const batchId = batchName(batch.number)
-  appendSessionEvent(transaction, session, 'batch-received', {
-    batchId,
-    recordCount: batch.records,
-  })
+  if (!isAnnounced) {
+    appendSessionEvent(transaction, session, 'batch-received', {
+      batchId,
+      recordCount: batch.records,
+    })
+  }
   appendSessionEvent(transaction, session, 'batch-processed', {
     batchId,
     atomsCreated: batch.records,
     processingTimeMs,
   })
+}
+
+function advanceUploadJobs(
+  transaction: Transaction,
+  batch: Batch,
+  kind: BatchContent['kind'],
+  digests: readonly Uint8Array[],
+): void {
+  let at = 0
+  for (const { job, records } of batch.entries) {
+    // A block holds all uploads of its batch; of frames and buffers each upload has its own.
+    const own = kind === 'block' ? digests : digests.slice(at, at + records)
+    at += records
+    if (job !== null) advanceJob(transaction, job, { records, digests: own })
+  }
 }
 
 /** The items of one media upload, as views into its buffer. */
@@ -118,12 +178,13 @@ export function uploadBytes(upload: AdmittedUpload): number {
   return content.kind === 'page' ? content.page.bytes.byteLength : content.buffer.byteLength
 }
 
+/** Gives the digests in the order in which they extend the hash chain. */
 function storeAtoms(
   transaction: Transaction,
   session: SessionRow,
   batch: Batch,
   content: BatchContent,
-): void {
+): Uint8Array[] {
   const batchId = batchName(batch.number)
   if (content.kind === 'block') {
     const { page } = content
@@ -143,7 +204,7 @@ function storeAtoms(
         to: instant(page.toMs),
       },
     })
-    return
+    return [page.hash]
   }
   const kind = session.type === 'video' ? 'frame' : 'buffer'
   for (const item of content.items) {
@@ -160,6 +221,7 @@ function storeAtoms(
       metadata: { ...item.metadata, batchId },
     })
   }
+  return content.items.map((item) => item.hash)
 }
 
 /** Counts an upload that is acknowledged by this transaction, and keeps what was refused of it. */

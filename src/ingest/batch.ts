@@ -1,3 +1,5 @@
+import type { Alarm } from '../clock.ts'
+import type { UploadReply } from '../contracts/http.ts'
 import type { DecodedContent, RejectedRecord } from '../contracts/tasks.ts'
 
 /** A decoded and valid upload on its way into a batch. */
@@ -9,7 +11,29 @@ export interface AdmittedUpload {
   readonly received: number
   readonly rejected: readonly RejectedRecord[]
   readonly content: DecodedContent
+  /** Under which its answer is stored, so that it can be given again. */
+  readonly idempotency: IdempotentUpload | null
+  /** The client does not wait for the batch: it is given a job. */
+  readonly asJob: JobRequest | null
 }
+
+export interface IdempotentUpload {
+  /** SHA-256 of the client's key, 32 bytes. */
+  readonly keyDigest: Uint8Array
+  /** What tells this upload from another, 32 bytes. */
+  readonly fingerprint: Uint8Array
+}
+
+/** How long the steps took that are over when a job begins. */
+export interface JobRequest {
+  readonly uploadMs: number
+  readonly validationMs: number
+}
+
+/** What an acknowledged upload is told; stored as it is under its idempotency key. */
+export type UploadAnswer =
+  | { readonly kind: 'reply'; readonly status: 200 | 202; readonly reply: UploadReply }
+  | { readonly kind: 'job'; readonly jobId: string; readonly sessionId: string }
 
 /** One upload's place in a batch. Until it is journaled or processed its content is only in memory. */
 export interface BatchEntry {
@@ -21,13 +45,17 @@ export interface BatchEntry {
   upload: AdmittedUpload | null
   /** Number of its journal entry, null while there is none. */
   journalNumber: number | null
-  /** Settles, never rejects, when a journal write is over; null before there is one. */
+  /** Number of the job that waits for it. */
+  job: number | null
+  /** Resolves once it is on disk or its batch is; rejects where it could not be written. */
   journaling: Promise<void> | null
   /** From when it is asked to be journaled until that is on disk or has failed. */
   isJournaling: boolean
+  /** Set by the transaction that acknowledges it. */
+  answer: UploadAnswer | null
 }
 
-/** How an attempt to process a batch went. */
+/** How the first attempt to process a batch went. */
 export type AttemptResult = 'processed' | 'failed'
 
 /** Whole uploads of a session that become one block, or the atoms of one commit. */
@@ -37,13 +65,17 @@ export class Batch {
   pageBytes = 0
   pageColumns = 0
   closed = false
-  attempts = 0
+  /** Failures since it was queued or redriven. */
+  failures = 0
+  /** Its last attempt found no room in the store or the pool. */
+  hasWaited = false
   /** Arrival of the upload that closed it, else the moment it was closed: processing time counts from here. */
   processingFromMs = 0
-  delayTimer: NodeJS.Timeout | null = null
+  /** Its delay while it is open, its next attempt while it waits for one. */
+  alarm: Alarm | null = null
   /** Resolves with the result of the first attempt. */
   readonly firstAttempt: Promise<AttemptResult>
-  /** Resolves when the batch's records are atoms, or nothing is left of it. */
+  /** Resolves when the batch's records are atoms or a dead letter, or nothing is left of it. */
   readonly settled: Promise<void>
   resolveFirstAttempt!: (result: AttemptResult) => void
   resolveSettled!: () => void
@@ -83,5 +115,39 @@ export class Batch {
     this.isSettled = true
     this.resolveFirstAttempt('processed')
     this.resolveSettled()
+  }
+}
+
+/** An upload's entry: new, with its content in memory, or from the journal. */
+export function newEntry(upload: AdmittedUpload): BatchEntry {
+  const { content } = upload
+  return {
+    records: upload.received - upload.rejected.length,
+    pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : 0,
+    pageColumns: content.kind === 'page' ? content.page.columns : 0,
+    upload,
+    journalNumber: null,
+    job: null,
+    journaling: null,
+    isJournaling: false,
+    answer: null,
+  }
+}
+
+export function journaledEntry(head: {
+  readonly number: number
+  readonly records: number
+  readonly job: number | null
+}): BatchEntry {
+  return {
+    records: head.records,
+    pageBytes: 0,
+    pageColumns: 0,
+    upload: null,
+    journalNumber: head.number,
+    job: head.job,
+    journaling: null,
+    isJournaling: false,
+    answer: null,
   }
 }

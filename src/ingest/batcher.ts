@@ -1,10 +1,19 @@
+import type { Clock } from '../clock.ts'
 import type { MergeTask, SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { WorkerPool } from '../pool/pool.ts'
 import type { SessionRow, Store } from '../store/interfaces.ts'
-import { type AdmittedUpload, Batch, type BatchEntry } from './batch.ts'
+import {
+  type AdmittedUpload,
+  Batch,
+  type BatchEntry,
+  journaledEntry,
+  newEntry,
+  type UploadAnswer,
+} from './batch.ts'
+import { type Diagnosis, diagnose, JournalDamage, storeFailure } from './batch-failure.ts'
 import {
   type BatchContent,
   type BatchItem,
@@ -15,24 +24,16 @@ import {
 } from './batch-store.ts'
 import type { Gate } from './gate.ts'
 import { ProgressReporter } from './progress.ts'
-import { appendSessionEvent } from './session-events.ts'
 import { batchName } from './session-report.ts'
 
 export interface BatcherServices {
   readonly store: Store
   readonly pool: WorkerPool
+  readonly clock: Clock
   readonly log: Logger
   readonly metrics: Metrics
   /** Batches of all sessions that may be in memory at a time. */
   readonly assembling: Gate
-}
-
-/** Where an upload ended up: among the atoms, or in the journal. */
-export interface Admission {
-  readonly batch: number
-  readonly processed: boolean
-  /** It closed its batch, which took too long or failed, so its work goes on: 202. */
-  readonly late: boolean
 }
 
 /**
@@ -40,7 +41,8 @@ export interface Admission {
  * `batchSize` records, or `maxBatchDelayMs` after its first, or before an upload that would take it
  * past the largest batch. An upload that leaves its batch open is journaled; the one that closes it
  * waits for the batch and is journaled only where that takes too long or fails, so the common case
- * costs one flush and no byte is written twice.
+ * costs one flush and no byte is written twice. A batch that fails is tried again by its session's
+ * policy and becomes a dead letter in the end.
  */
 export class Batcher {
   readonly #services: BatcherServices
@@ -52,9 +54,8 @@ export class Batcher {
   #running = 0
   #stopped = false
   readonly #waiting: Batch[] = []
-  /** Every batch whose records are not all atoms yet. */
+  /** Every batch whose records are neither atoms nor a dead letter yet. */
   readonly #unsettled = new Set<Batch>()
-  readonly #retryTimers = new Set<NodeJS.Timeout>()
 
   constructor(services: BatcherServices, session: SessionRow) {
     this.#services = services
@@ -74,57 +75,49 @@ export class Batcher {
   }
 
   /**
-   * Takes a valid upload and resolves once it is on disk. Everything up to the first await runs
-   * synchronously, so uploads enter batches in the order of the calls.
+   * Takes a valid upload and resolves with its answer once it is on disk. Everything up to the first
+   * await runs synchronously, so uploads enter batches in the order of the calls.
    */
-  async admit(upload: AdmittedUpload): Promise<Admission> {
-    const { content } = upload
-    const entry: BatchEntry = {
-      records: upload.received - upload.rejected.length,
-      pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : 0,
-      pageColumns: content.kind === 'page' ? content.page.columns : 0,
-      upload,
-      journalNumber: null,
-      journaling: null,
-      isJournaling: false,
-    }
-    if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, Date.now())
+  async admit(upload: AdmittedUpload): Promise<UploadAnswer> {
+    const entry = newEntry(upload)
+    if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, this.#now())
     const session = this.#row()
     const batch = this.#open ?? this.#openBatch(session)
     batch.add(entry)
-    if (batch.records >= session.batchSize || session.maxBatchDelayMs === 0) {
-      this.#close(batch, upload.arrivedAtMs)
-      return this.#awaitBatch(batch, entry)
-    }
-    await this.#journal(batch, entry)
-    return { batch: batch.number, processed: false, late: false }
+    const closes = batch.records >= session.batchSize || session.maxBatchDelayMs === 0
+    // A job does not wait for the batch, so its upload is journaled even where it closes one.
+    if (upload.asJob !== null) this.#journal(batch, entry, false)
+    if (closes) this.#close(batch, upload.arrivedAtMs)
+    if (closes && upload.asJob === null) await this.#awaitBatch(batch, entry)
+    else await this.#journal(batch, entry, false)
+    if (entry.answer === null) throw new Error('an acknowledged upload has an answer')
+    return entry.answer
   }
 
-  /** Puts a batch that an earlier process left in the journal to work. */
+  /**
+   * Puts a batch to work that stands in the journal: an earlier process left it, or a dead letter is
+   * redriven.
+   */
   recover(batchNumber: number): void {
+    const { store, clock } = this.#services
     const batch = new Batch(batchNumber)
-    for (const { number, records } of this.#services.store.journal.heads(
-      this.#session,
-      batchNumber,
-    )) {
-      batch.add({
-        records,
-        pageBytes: 0,
-        pageColumns: 0,
-        upload: null,
-        journalNumber: number,
-        journaling: null,
-        isJournaling: false,
-      })
+    for (const head of store.journal.heads(this.#session, batchNumber)) {
+      batch.add(journaledEntry(head))
     }
+    batch.closed = true
+    batch.processingFromMs = this.#now()
     this.#nextBatch = Math.max(this.#nextBatch, batchNumber + 1)
     this.#unsettled.add(batch)
-    this.#close(batch, Date.now())
+    const retry = store.journal.retry(this.#session, batchNumber)
+    batch.failures = retry?.failures ?? 0
+    const waitMs = (retry?.nextAttemptAtMs ?? 0) - clock.now()
+    if (waitMs > 0) this.#retryAfter(batch, waitMs)
+    else this.#enqueue(batch)
   }
 
-  /** Closes the open batch and resolves when every batch is processed. */
+  /** Closes the open batch and resolves when every batch is settled. */
   async drain(): Promise<void> {
-    if (this.#open !== null) this.#close(this.#open, Date.now())
+    if (this.#open !== null) this.#close(this.#open, this.#now())
     while (this.#unsettled.size > 0) {
       await Promise.all([...this.#unsettled].map((batch) => batch.settled))
     }
@@ -135,10 +128,12 @@ export class Batcher {
   stop(): void {
     this.#stopped = true
     this.#progress.stop()
-    if (this.#open?.delayTimer) clearTimeout(this.#open.delayTimer)
-    for (const timer of this.#retryTimers) clearTimeout(timer)
-    this.#retryTimers.clear()
+    for (const batch of this.#unsettled) batch.alarm?.cancel()
     this.#waiting.length = 0
+  }
+
+  #now(): number {
+    return this.#services.clock.now()
   }
 
   #row(): SessionRow {
@@ -150,9 +145,9 @@ export class Batcher {
   #openBatch(session: SessionRow): Batch {
     const batch = new Batch(this.#nextBatch)
     this.#nextBatch += 1
-    batch.delayTimer = setTimeout(() => {
-      if (this.#open === batch) this.#close(batch, Date.now())
-    }, session.maxBatchDelayMs)
+    batch.alarm = this.#services.clock.after(session.maxBatchDelayMs, () => {
+      if (this.#open === batch) this.#close(batch, this.#now())
+    })
     this.#open = batch
     this.#unsettled.add(batch)
     return batch
@@ -162,8 +157,12 @@ export class Batcher {
     if (batch.closed) return
     batch.closed = true
     batch.processingFromMs = processingFromMs
-    if (batch.delayTimer !== null) clearTimeout(batch.delayTimer)
+    batch.alarm?.cancel()
     if (this.#open === batch) this.#open = null
+    this.#enqueue(batch)
+  }
+
+  #enqueue(batch: Batch): void {
     this.#waiting.push(batch)
     this.#startWaiting()
   }
@@ -180,72 +179,74 @@ export class Batcher {
     }
   }
 
-  async #awaitBatch(batch: Batch, entry: BatchEntry): Promise<Admission> {
-    let timer: NodeJS.Timeout | undefined
+  async #awaitBatch(batch: Batch, entry: BatchEntry): Promise<void> {
+    let cancel = () => {}
     const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), limits.batchWaitMs)
+      const alarm = this.#services.clock.after(limits.batchWaitMs, () => resolve('late'))
+      cancel = () => alarm.cancel()
     })
     const result = await Promise.race([batch.firstAttempt, late])
-    clearTimeout(timer)
-    if (result === 'processed') return { batch: batch.number, processed: true, late: false }
-    await this.#journal(batch, entry)
-    const processed = entry.journalNumber === null
-    return { batch: batch.number, processed, late: !processed }
+    cancel()
+    if (result !== 'processed') await this.#journal(batch, entry, true)
   }
 
   /**
    * Writes an upload to the journal, unless its batch is processed first. If that fails the upload
    * leaves its batch: the client is told that nothing was kept, so nothing may be.
    */
-  async #journal(batch: Batch, entry: BatchEntry): Promise<void> {
+  #journal(batch: Batch, entry: BatchEntry, isLate: boolean): Promise<void> {
     const { upload } = entry
-    if (upload === null) return
-    entry.isJournaling = true
-    const write = this.#writeJournal(batch, entry, upload)
-    entry.journaling = write.then(
+    if (upload === null) return Promise.resolve()
+    entry.journaling ??= this.#writeJournal(batch, entry, { upload, isLate }).then(
       () => {
         entry.isJournaling = false
         entry.upload = null
+        this.#progress.changed()
       },
-      () => {
+      (error: unknown) => {
         entry.isJournaling = false
         entry.journalNumber = null
         batch.remove(entry)
+        throw error
       },
     )
-    await write
-    await entry.journaling
-    this.#progress.changed()
+    return entry.journaling
   }
 
-  async #writeJournal(batch: Batch, entry: BatchEntry, upload: AdmittedUpload): Promise<void> {
+  async #writeJournal(
+    batch: Batch,
+    entry: BatchEntry,
+    queued: { upload: AdmittedUpload; isLate: boolean },
+  ): Promise<void> {
+    entry.isJournaling = true
     // Again where the transaction that made the unit step aside has failed in the end.
     while (entry.journalNumber === null && !batch.isSettled) {
       await this.#services.store.commit(
         (transaction) => {
           if (batch.applied) return
-          entry.journalNumber = storeJournalEntry(transaction, this.#session, batch, entry, upload)
+          storeJournalEntry(transaction, this.#session, batch, entry, queued)
         },
-        { bytes: uploadBytes(upload) },
+        { bytes: uploadBytes(queued.upload) },
       )
     }
   }
 
   /** One attempt at turning a closed batch into atoms. Never rejects. */
   async #attempt(batch: Batch): Promise<void> {
-    batch.attempts += 1
     try {
-      await Promise.all(batch.entries.map((entry) => entry.journaling))
-      while (batch.entries.length > 0 && !(await this.#process(batch))) {
-        await Promise.all(batch.entries.map((entry) => entry.journaling))
-      }
+      await journaled(batch)
+      while (batch.entries.length > 0 && !(await this.#process(batch))) await journaled(batch)
       this.#services.metrics.atoms.inc({ type: this.#type }, batch.records)
-      batch.settle()
-      this.#unsettled.delete(batch)
+      this.#settle(batch)
     } catch (error) {
       batch.applied = false
-      await this.#attemptFailed(batch, error)
+      await this.#attemptFailed(batch, diagnose(error))
     }
+  }
+
+  #settle(batch: Batch): void {
+    this.#unsettled.delete(batch)
+    batch.settle()
   }
 
   /**
@@ -282,10 +283,7 @@ export class Batcher {
     if (batch.entries.length === 1 && only?.upload?.content.kind === 'page') {
       return { kind: 'block', page: only.upload.content.page }
     }
-    const journaled = batch.entries.some((entry) => entry.upload === null)
-      ? this.#services.store.journal.batch(this.#session, batch.number)
-      : []
-    const byNumber = new Map(journaled.map((entry) => [entry.number, entry.content]))
+    const contents = this.#journaledContents(batch)
     const pages: Uint8Array[] = []
     const items: BatchItem[] = []
     for (const entry of batch.entries) {
@@ -296,8 +294,8 @@ export class Batcher {
         else items.push(...uploadItems(entry.upload))
         continue
       }
-      const content = byNumber.get(entry.journalNumber ?? -1)
-      if (content === undefined) throw new Error('a journaled upload is missing')
+      const content = contents.get(entry.journalNumber ?? -1)
+      if (content === undefined) throw new JournalDamage('a journaled upload is missing')
       if (content.kind === 'page') pages.push(content.bytes)
       else items.push(...content.items.map((item) => ({ ...item, bytes: null })))
     }
@@ -306,40 +304,63 @@ export class Batcher {
     return { kind: 'block', page: await this.#services.pool.run(merge) }
   }
 
-  async #attemptFailed(batch: Batch, error: unknown): Promise<void> {
-    const { log, store } = this.#services
-    const session = this.#row()
-    const message = error instanceof Error ? error.message : String(error)
-    log.warn(
-      { sessionId: session.id, batchId: batchName(batch.number), attempt: batch.attempts, message },
-      'batch failed',
-    )
+  #journaledContents(batch: Batch) {
+    const { journal } = this.#services.store
+    const entries = batch.entries.some((entry) => entry.upload === null)
+      ? journal.batch(this.#session, batch.number)
+      : []
+    return new Map(entries.map(({ number, content }) => [number, content]))
+  }
+
+  /**
+   * Whatever of the batch is only in memory goes into the journal, then the failure is stored, so that
+   * the next attempt is due at the same moment after a restart. Never rejects.
+   */
+  async #attemptFailed(batch: Batch, diagnosis: Diagnosis): Promise<void> {
+    const { log, store, clock, metrics } = this.#services
+    const { id } = this.#row()
+    const batchId = batchName(batch.number)
+    // A full disk is said once a batch, not once a second.
+    const isNews = diagnosis.kind !== 'waiting' || !batch.hasWaited
+    if (isNews) log.warn({ sessionId: id, batchId, ...diagnosis }, 'batch failed')
+    batch.hasWaited = diagnosis.kind === 'waiting'
+    for (const entry of batch.entries) {
+      // Whoever waits for it hears of its end too.
+      this.#journal(batch, entry, true).catch(() => undefined)
+    }
     batch.resolveFirstAttempt('failed')
+    await journaled(batch)
     if (this.#stopped) return
-    const timer = setTimeout(
-      () => {
-        this.#retryTimers.delete(timer)
-        this.#waiting.push(batch)
-        this.#startWaiting()
-      },
-      retryDelayMs(session, batch.attempts),
-    )
-    this.#retryTimers.add(timer)
-    // Told once an attempt, for the retries that were asked for; after them the log has it.
-    if (batch.attempts > session.retry.maxRetries + 1) return
+    if (batch.entries.length === 0) return this.#settle(batch)
+    if (diagnosis.kind === 'waiting') return this.#retryAfter(batch, limits.storeRetryDelayMs)
     try {
-      await store.commit((transaction) => {
-        appendSessionEvent(transaction, transaction.session(this.#session), 'error', {
-          errorCode: 'BATCH_PROCESSING_FAILED',
-          message,
-          batchId: batchName(batch.number),
-        })
-      })
+      const nextAttemptAtMs = await store.commit((transaction) =>
+        storeFailure(transaction, this.#session, batch, diagnosis),
+      )
+      batch.failures += 1
+      metrics.batchFailures.inc({ type: this.#type })
+      if (nextAttemptAtMs !== null) {
+        this.#retryAfter(batch, nextAttemptAtMs - clock.now())
+        return
+      }
+      metrics.deadLetters.inc({ type: this.#type })
+      log.error({ sessionId: id, batchId, ...diagnosis }, 'batch is a dead letter')
+      this.#settle(batch)
     } catch (reason) {
-      // The store itself is in trouble: the log has the failure, the retry stands.
-      log.warn({ sessionId: session.id, message: String(reason) }, 'error event not stored')
+      log.warn({ sessionId: id, batchId, message: String(reason) }, 'failure not stored')
+      this.#retryAfter(batch, limits.storeRetryDelayMs)
     }
   }
+
+  #retryAfter(batch: Batch, delayMs: number): void {
+    if (this.#stopped) return
+    batch.alarm = this.#services.clock.after(Math.max(0, delayMs), () => this.#enqueue(batch))
+  }
+}
+
+/** Resolves when no upload of the batch is on its way into the journal. */
+async function journaled(batch: Batch): Promise<void> {
+  await Promise.allSettled(batch.entries.map((entry) => entry.journaling))
 }
 
 function hasRoom(batch: Batch, entry: BatchEntry): boolean {
@@ -348,17 +369,6 @@ function hasRoom(batch: Batch, entry: BatchEntry): boolean {
     batch.pageBytes + entry.pageBytes <= limits.batchBytesMax &&
     batch.pageColumns + entry.pageColumns <= limits.batchColumnsMax
   )
-}
-
-/**
- * Delay before the attempt that follows failure number `failures`. After the retries that were asked
- * for it goes on at the last delay, but not in a tight loop: what is journaled is not given up.
- */
-function retryDelayMs(session: SessionRow, failures: number): number {
-  const { retryDelayMs: first, retryBackoffMultiplier, maxRetries } = session.retry
-  const steps = Math.min(failures, Math.max(1, maxRetries)) - 1
-  const delayMs = first * retryBackoffMultiplier ** steps
-  return failures > maxRetries ? Math.max(delayMs, limits.retryBeyondMaxDelayMs) : delayMs
 }
 
 function contentBytes(content: BatchContent): number {

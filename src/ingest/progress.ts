@@ -1,3 +1,4 @@
+import type { Alarm, Clock } from '../clock.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
 import type { SessionRow, Store, Transaction } from '../store/interfaces.ts'
@@ -6,26 +7,28 @@ import { durationMs } from './session-report.ts'
 
 /**
  * The `progress` event of a session: at most one a second, and one after the last change. It rides in
- * the transaction of a batch where one is due then, else a timer writes it.
+ * the transaction of a batch where one is due then, else an alarm writes it.
  */
 export class ProgressReporter {
   readonly #store: Store
+  readonly #clock: Clock
   readonly #log: Logger
   readonly #session: number
   #lastMs: number
-  #timer: NodeJS.Timeout | null = null
+  #alarm: Alarm | null = null
 
-  constructor(services: { store: Store; log: Logger }, session: SessionRow) {
+  constructor(services: { store: Store; clock: Clock; log: Logger }, session: SessionRow) {
     this.#store = services.store
+    this.#clock = services.clock
     this.#log = services.log
     this.#session = session.number
-    this.#lastMs = Date.now()
+    this.#lastMs = this.#clock.now()
   }
 
   /** Inside a transaction that changed the session's totals. */
   report(transaction: Transaction): void {
     const session = transaction.session(this.#session)
-    // A late timer must not put anything behind the terminal event.
+    // A late alarm must not put anything behind the terminal event.
     if (session.endedAtMs !== null) return
     if (transaction.nowMs - this.#lastMs < limits.progressIntervalMs) {
       this.changed()
@@ -42,21 +45,20 @@ export class ProgressReporter {
 
   /** The totals changed outside of such a transaction. */
   changed(): void {
-    if (this.#timer !== null) return
-    const waitMs = Math.max(0, this.#lastMs + limits.progressIntervalMs - Date.now())
-    this.#timer = setTimeout(() => {
-      this.#timer = null
+    if (this.#alarm !== null) return
+    const waitMs = this.#lastMs + limits.progressIntervalMs - this.#clock.now()
+    this.#alarm = this.#clock.after(Math.max(0, waitMs), () => {
+      this.#alarm = null
       this.#store
         .commit((transaction) => this.report(transaction))
         .catch((error: unknown) => {
           this.#log.warn({ message: String(error) }, 'progress event not stored')
         })
-    }, waitMs)
-    this.#timer.unref()
+    })
   }
 
   stop(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
+    this.#alarm?.cancel()
+    this.#alarm = null
   }
 }

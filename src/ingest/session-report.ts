@@ -6,7 +6,7 @@ export function batchName(batch: number): string {
   return `batch-${String(batch).padStart(3, '0')}`
 }
 
-/** The status reply. Received = atoms + queued + rejected, at every moment. */
+/** The status reply. Received = atoms + queued + rejected + dead-lettered, at every moment. */
 export function sessionStatus(row: SessionRow, nowMs = Date.now()): SessionStatus {
   const ended = hasEnded(row.status)
   return {
@@ -21,6 +21,7 @@ export function sessionStatus(row: SessionRow, nowMs = Date.now()): SessionStatu
       totalAtomsCreated: row.atomsCreated,
       totalRecordsQueued: row.recordsQueued,
       totalRecordsRejected: row.recordsRejected,
+      totalRecordsDeadLettered: row.recordsDead,
       averageBatchProcessingTimeMs:
         row.batchesProcessed === 0 ? 0 : round2(row.processingTimeMs / row.batchesProcessed),
       dataReceivedBytes: row.bytesReceived,
@@ -33,23 +34,27 @@ export function sessionStatus(row: SessionRow, nowMs = Date.now()): SessionStatu
   }
 }
 
-/** The reply to `end`; while the session is completing it has no final hash yet. */
+/**
+ * The reply to `end`, the same ever after: what is redriven later shows in the status alone. While the
+ * session is completing it has no final hash yet.
+ */
 export function sessionEnded(row: SessionRow, nowMs = Date.now()): SessionEnded {
   const totalDurationMs = durationMs(row, nowMs)
+  const { recordsReceived, batchesReceived, atomsCreated, chain } = row.final ?? row
   return {
     sessionId: row.id,
     status: row.status,
     finalStatistics: {
-      totalRecordsReceived: row.recordsReceived,
-      totalBatchesReceived: row.batchesReceived,
-      totalAtomsCreated: row.atomsCreated,
+      totalRecordsReceived: recordsReceived,
+      totalBatchesReceived: batchesReceived,
+      totalAtomsCreated: atomsCreated,
       totalDurationMs,
       averageThroughputRecordsPerSecond:
-        totalDurationMs === 0 ? 0 : round2((row.recordsReceived * 1000) / totalDurationMs),
+        totalDurationMs === 0 ? 0 : round2((recordsReceived * 1000) / totalDurationMs),
     },
     ...(row.endedAtMs === null
       ? {}
-      : { finalHash: hex(row.chain), completedAt: isoTime(row.endedAtMs) }),
+      : { finalHash: hex(chain), completedAt: isoTime(row.endedAtMs) }),
   }
 }
 

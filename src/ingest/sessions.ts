@@ -1,18 +1,18 @@
-import { randomBytes } from 'node:crypto'
-import { checkDefinition } from '../codecs/telemetry/schema.ts'
-import { invalidBody, Refusal, retryLater, sessionNotFound } from '../contracts/errors.ts'
+import type { Alarm } from '../clock.ts'
+import { Refusal, retryLater, sessionNotFound } from '../contracts/errors.ts'
 import {
   type EndSession,
   hasEnded,
   type SessionStatusName,
   type StartSession,
 } from '../contracts/http.ts'
-import type { DecodeSettings } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
 import { Batcher, type BatcherServices } from './batcher.ts'
 import { Gate } from './gate.ts'
-import { appendSessionEvent, sessionTotals } from './session-events.ts'
+import { newSession, sessionSettings } from './new-session.ts'
+import { endSession } from './session-end.ts'
+import { appendSessionEvent } from './session-events.ts'
 import { requireMove, stateConflict } from './session-state.ts'
 
 /** What a session that this process works on holds beside its stored row. */
@@ -22,21 +22,28 @@ interface LiveSession {
   refusing: SessionStatusName | null
   /** The end that is under way: shared by all who ask for one. */
   finishing: Promise<SessionRow> | null
-  /** What the session becomes when its queue is worked off. */
-  target: 'completed' | 'cancelled'
 }
+
+type Ending = 'completed' | 'cancelled'
 
 /** The state machine of all sessions. Every method that takes an id refuses foreign ids as unknown ones. */
 export class SessionService {
   readonly #services: BatcherServices
   readonly #live = new Map<number, LiveSession>()
+  /** Sessions of each tenant that have not ended. */
+  readonly #openCounts = new Map<number, number>()
   #stopped = false
+  #sweep: Alarm | null = null
 
   constructor(services: Omit<BatcherServices, 'assembling'>) {
     this.#services = { ...services, assembling: new Gate(limits.batchesAssembledMax) }
+    for (const { tenant } of services.store.sessions.open()) this.#countOpen(tenant, 1)
   }
 
-  /** Works off what an earlier process left: queued batches, and sessions that were completing. */
+  /**
+   * Works off what an earlier process left: queued batches, and sessions that were completing. From
+   * then on sessions end by themselves when their time is over.
+   */
   recover(): void {
     const { store, log } = this.#services
     const pending = store.journal.pending()
@@ -46,10 +53,9 @@ export class SessionService {
     }
     for (const row of store.sessions.open()) {
       if (row.status !== 'completing') continue
-      this.#finish(row, 'completed').catch((error: unknown) => {
-        log.error({ err: error, sessionId: row.id }, 'a session could not be completed')
-      })
+      this.#finishUnasked(row, row.ending ?? 'completed')
     }
+    this.#sweepSessions()
     if (pending.length > 0) log.info({ batches: pending.length }, 'journal is being worked off')
   }
 
@@ -64,49 +70,35 @@ export class SessionService {
     return this.#services.store.sessions.list(tenant, filter, limit, before)
   }
 
+  /**
+   * Throws SESSION_LIMIT_REACHED, INVALID_BODY and SCHEMA_NOT_FOUND, and what the store throws.
+   */
   async start(tenant: number, request: StartSession): Promise<SessionRow> {
-    const decode = this.#decodeSettings(tenant, request)
-    const metadata = request.metadata ?? {}
-    if (Buffer.byteLength(JSON.stringify(metadata)) > limits.metadataBytesMax) {
-      throw invalidBody('metadata', `at most ${limits.metadataBytesMax} bytes of JSON`)
-    }
-    return this.#services.store.commit((transaction) => {
-      const row = transaction.createSession({
-        id: `stream-session-${randomBytes(16).toString('hex')}`,
-        tenant,
-        type: request.sessionType,
-        name:
-          request.sessionName ??
-          `${request.sessionType} ${new Date(transaction.nowMs).toISOString()}`,
-        status: 'initializing',
-        metadata,
-        batchSize: request.batchSize ?? limits.batchSizeDefault,
-        maxBatchDelayMs: request.maxBatchDelayMs ?? limits.batchDelayMsDefault,
-        maxConcurrentBatches: request.maxConcurrentBatches ?? limits.concurrentBatchesDefault,
-        retry: {
-          maxRetries: request.retry?.maxRetries ?? limits.retriesDefault,
-          retryDelayMs: request.retry?.retryDelayMs ?? limits.retryDelayMsDefault,
-          retryBackoffMultiplier:
-            request.retry?.retryBackoffMultiplier ?? limits.retryBackoffMultiplierDefault,
-        },
-        decode,
-        createdAtMs: transaction.nowMs,
-        lastActivityAtMs: transaction.nowMs,
-        endedAtMs: null,
-        bytesReceived: 0,
-        recordsReceived: 0,
-        recordsRejected: 0,
-        recordsQueued: 0,
-        atomsCreated: 0,
-        batchesReceived: 0,
-        batchesProcessed: 0,
-        processingTimeMs: 0,
-        nextBatch: 1,
-        atomRows: 0,
-        rejectedRows: 0,
-        journalEntries: 0,
-        chain: new Uint8Array(32),
+    if ((this.#openCounts.get(tenant) ?? 0) >= limits.openSessionsMax) {
+      throw new Refusal('SESSION_LIMIT_REACHED', {
+        fields: { maxOpenSessions: limits.openSessionsMax },
       })
+    }
+    this.#countOpen(tenant, 1)
+    try {
+      return await this.#start(tenant, request)
+    } catch (error) {
+      this.#countOpen(tenant, -1)
+      throw error
+    }
+  }
+
+  #countOpen(tenant: number, by: 1 | -1): void {
+    const count = (this.#openCounts.get(tenant) ?? 0) + by
+    if (count === 0) this.#openCounts.delete(tenant)
+    else this.#openCounts.set(tenant, count)
+  }
+
+  #start(tenant: number, request: StartSession): Promise<SessionRow> {
+    const { store } = this.#services
+    const settings = sessionSettings(store.schemas, tenant, request)
+    return store.commit((transaction) => {
+      const row = transaction.createSession(newSession(tenant, settings, transaction.nowMs))
       requireMove(row, 'active')
       row.status = 'active'
       appendSessionEvent(transaction, row, 'session-started', {})
@@ -128,6 +120,12 @@ export class SessionService {
       throw stateConflict(row.id, status, `The session is ${status} and takes no uploads`)
     }
     return this.#liveSession(row).batcher
+  }
+
+  /** Puts dead letters to work again that have just become batches of the journal. */
+  redrive(session: number, batch: number): void {
+    const row = this.#services.store.sessions.get(session)
+    if (row !== null && !this.#stopped) this.#liveSession(row).batcher.recover(batch)
   }
 
   /** Number of the batch that the session's next upload goes into. */
@@ -191,72 +189,94 @@ export class SessionService {
   /** Ends all timers; queued data stays in the journal. */
   close(): void {
     this.#stopped = true
+    this.#sweep?.cancel()
     for (const live of this.#live.values()) live.batcher.stop()
     this.#live.clear()
   }
 
-  async #finishWithin(
-    row: SessionRow,
-    target: LiveSession['target'],
-    timeoutMs: number,
-  ): Promise<SessionRow> {
-    const finishing = this.#finish(row, target)
-    let timer: NodeJS.Timeout | undefined
+  async #finishWithin(row: SessionRow, ending: Ending, timeoutMs: number): Promise<SessionRow> {
+    const finishing = this.#finish(row, ending)
+    let cancel = () => {}
     const timeout = new Promise<null>((resolve) => {
-      timer = setTimeout(() => resolve(null), timeoutMs)
+      const alarm = this.#services.clock.after(timeoutMs, () => resolve(null))
+      cancel = () => alarm.cancel()
     })
     try {
       const ended = await Promise.race([finishing, timeout])
       if (ended !== null) return ended
     } finally {
-      clearTimeout(timer)
+      cancel()
     }
-    finishing.catch((error: unknown) => {
-      this.#services.log.error({ err: error, sessionId: row.id }, 'a session could not be ended')
-    })
-    return this.#completingRow(row)
+    finishing.catch((error: unknown) => this.#endFailed(row, error))
+    await this.#storeEnding(row, ending)
+    return this.#services.store.sessions.get(row.number) ?? row
   }
 
-  #finish(row: SessionRow, target: LiveSession['target']): Promise<SessionRow> {
+  #finishUnasked(row: SessionRow, ending: Ending): void {
+    this.#finish(row, ending).catch((error: unknown) => this.#endFailed(row, error))
+  }
+
+  #endFailed(row: SessionRow, error: unknown): void {
+    if (this.#stopped) return
+    this.#services.log.error({ err: error, sessionId: row.id }, 'a session could not be ended')
+  }
+
+  #finish(row: SessionRow, ending: Ending): Promise<SessionRow> {
     const live = this.#liveSession(row)
-    if (target === 'cancelled') live.target = target
     live.refusing = 'completing'
-    live.finishing ??= this.#drainAndEnd(row, live).catch((error: unknown) => {
+    // A cancel that comes while an end is under way takes it over; an end takes over nothing.
+    const isTakenOver = live.finishing !== null && ending === 'cancelled'
+    const stored = isTakenOver ? this.#storeEnding(row, ending) : Promise.resolve()
+    live.finishing ??= this.#drainAndEnd(row, live, ending).catch((error: unknown) => {
       // The stored status decides again what the session takes.
       live.finishing = null
       live.refusing = null
-      live.target = 'completed'
       throw error
     })
-    return live.finishing
+    const { finishing } = live
+    return stored.then(() => finishing)
   }
 
-  async #drainAndEnd(row: SessionRow, live: LiveSession): Promise<SessionRow> {
-    if (!live.batcher.isIdle && row.status !== 'completing') {
-      await this.#move(row, 'completing', () => undefined)
+  async #drainAndEnd(row: SessionRow, live: LiveSession, ending: Ending): Promise<SessionRow> {
+    // What it leads to is stored before the wait: a crash amid a cancel must not complete it.
+    if (!live.batcher.isIdle) await this.#storeEnding(row, ending)
+    for (;;) {
+      await live.batcher.drain()
+      const ended = await this.#services.store.commit((transaction) =>
+        endSession(transaction, row.number, ending),
+      )
+      if (ended === null) continue
+      this.#live.delete(row.number)
+      this.#countOpen(row.tenant, -1)
+      return ended
     }
-    await live.batcher.drain()
-    const ended = await this.#services.store.commit((transaction) => {
-      const session = transaction.session(row.number)
-      if (session.status !== 'completing') requireMove(session, 'completing')
-      session.status = live.target
-      session.endedAtMs = transaction.nowMs
-      session.lastActivityAtMs = transaction.nowMs
-      const totals = sessionTotals(session)
-      appendSessionEvent(transaction, session, `session-${live.target}`, totals)
-      return session
-    })
-    this.#live.delete(row.number)
-    return ended
   }
 
-  /** The row of a session whose end is under way, once that is stored. */
-  async #completingRow(row: SessionRow): Promise<SessionRow> {
+  /** The session is completing from now on, and to this end. */
+  #storeEnding(row: SessionRow, ending: Ending): Promise<void> {
     return this.#services.store.commit((transaction) => {
       const session = transaction.session(row.number)
-      if (!hasEnded(session.status)) session.status = 'completing'
-      return session
+      if (hasEnded(session.status)) return
+      if (session.status !== 'completing') requireMove(session, 'completing')
+      session.status = 'completing'
+      session.ending = ending
+      session.lastActivityAtMs = transaction.nowMs
     })
+  }
+
+  /** Ends what is over, and forgets what is at rest: a batcher is made again when it is needed. */
+  #sweepSessions(): void {
+    const { store, clock, log } = this.#services
+    const bornBeforeMs = clock.now() - limits.sessionTtlMs
+    for (const row of store.sessions.openBefore(bornBeforeMs, limits.sessionSweepMax)) {
+      if (this.#live.get(row.number)?.finishing) continue
+      log.info({ sessionId: row.id }, 'session has reached its age and ends')
+      this.#finishUnasked(row, row.ending ?? 'completed')
+    }
+    for (const [number, live] of this.#live) {
+      if (live.batcher.isIdle && live.finishing === null) this.#live.delete(number)
+    }
+    this.#sweep = clock.after(limits.sessionSweepMs, () => this.#sweepSessions())
   }
 
   #move(
@@ -281,44 +301,9 @@ export class SessionService {
         batcher: new Batcher(this.#services, row),
         refusing: row.status === 'active' ? null : row.status,
         finishing: null,
-        target: 'completed',
       }
       this.#live.set(row.number, live)
     }
     return live
-  }
-
-  #decodeSettings(tenant: number, request: StartSession): DecodeSettings {
-    if (request.schema !== undefined && request.sessionType !== 'telemetry') {
-      throw invalidBody('schema', 'only with sessionType "telemetry"')
-    }
-    if (request.verify !== undefined && request.sessionType !== 'video') {
-      throw invalidBody('verify', 'only with sessionType "video"')
-    }
-    return {
-      sessionType: request.sessionType,
-      onInvalid: request.onInvalid ?? 'reject-records',
-      verify: request.verify ?? 'structure',
-      schema: this.#schemaText(tenant, request.schema),
-    }
-  }
-
-  #schemaText(tenant: number, schema: StartSession['schema']): string | null {
-    if (schema === undefined) return null
-    if ('fields' in schema) {
-      checkDefinition(schema)
-      return JSON.stringify({ fields: schema.fields, additionalFields: schema.additionalFields })
-    }
-    const { name, version } = schema
-    const registered = this.#services.store.schemas.get(tenant, name, version)
-    if (registered === null) {
-      throw new Refusal('SCHEMA_NOT_FOUND', {
-        fields: { schemaName: name, schemaVersion: version },
-      })
-    }
-    return JSON.stringify({
-      fields: registered.fields,
-      additionalFields: registered.additionalFields,
-    })
   }
 }

@@ -1,12 +1,14 @@
+import type { Clock } from '../clock.ts'
 import { type ErrorCode, Refusal } from '../contracts/errors.ts'
-import type { UploadReply } from '../contracts/http.ts'
-import type { BodyFormat, DecodeVerdict, MessageId, RejectedRecord } from '../contracts/tasks.ts'
-import { limits } from '../limits.ts'
+import type { JobStarted, UploadReply } from '../contracts/http.ts'
+import type { BodyFormat, DecodeVerdict, MessageId } from '../contracts/tasks.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Decoder } from '../pool/decoder.ts'
-import type { SessionRow, Store } from '../store/interfaces.ts'
-import type { Admission } from './batcher.ts'
+import type { SessionRow } from '../store/interfaces.ts'
+import type { UploadAnswer } from './batch.ts'
+import { type IdempotentUploads, keyDigest } from './idempotency.ts'
+import { jobStarted } from './job-report.ts'
 import { batchName } from './session-report.ts'
 import type { SessionService } from './sessions.ts'
 
@@ -18,8 +20,15 @@ export interface UploadInput {
   readonly gzip: boolean
 }
 
+/** How an HTTP upload wants to be taken. */
+export interface UploadOptions {
+  readonly idempotencyKey: string | null
+  /** Be given a job instead of waiting for the batch; how long the body took to arrive. */
+  readonly asJob: { readonly uploadMs: number } | null
+}
+
 export type MessageOutcome =
-  | { readonly kind: 'ack'; readonly id: MessageId; readonly reply: UploadReply }
+  | { readonly kind: 'ack'; readonly id: MessageId; readonly reply: UploadReply | JobStarted }
   | { readonly kind: 'rejected'; readonly id: MessageId; readonly refusal: Refusal }
   | {
       readonly kind: 'control'
@@ -30,6 +39,15 @@ export type MessageOutcome =
 
 type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
 
+/** An upload or message on its way through its session. */
+interface Passage {
+  readonly session: SessionRow
+  readonly input: UploadInput
+  readonly envelope: 'upload' | 'message'
+  readonly arrivedAtMs: number
+  readonly options: UploadOptions
+}
+
 /**
  * The way of an upload: a worker decodes and validates it, then it enters its session's open batch.
  * Uploads of a session enter in the order in which their bodies came, however long each decode takes.
@@ -37,7 +55,8 @@ type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
 export class UploadService {
   readonly #sessions: SessionService
   readonly #decoder: Decoder
-  readonly #store: Store
+  readonly #idempotency: IdempotentUploads
+  readonly #clock: Clock
   readonly #metrics: Metrics
   readonly #log: Logger
   /** The last upload of each session that has not entered its batch yet. */
@@ -46,13 +65,15 @@ export class UploadService {
   constructor(services: {
     sessions: SessionService
     decoder: Decoder
-    store: Store
+    idempotency: IdempotentUploads
+    clock: Clock
     metrics: Metrics
     log: Logger
   }) {
     this.#sessions = services.sessions
     this.#decoder = services.decoder
-    this.#store = services.store
+    this.#idempotency = services.idempotency
+    this.#clock = services.clock
     this.#metrics = services.metrics
     this.#log = services.log
   }
@@ -62,31 +83,48 @@ export class UploadService {
     return this.#decoder.waitingUploads
   }
 
-  /** Resolves once the upload is on disk: 200, or 202 where the batch it closed is still under way. */
+  /** Resolves once the upload is on disk: 200, or 202 where the work goes on after the reply. */
   async upload(
     session: SessionRow,
     input: UploadInput,
-  ): Promise<{ status: 200 | 202; reply: UploadReply }> {
-    this.#sessions.batcherForUpload(session)
-    const arrivedAtMs = Date.now()
-    const outcome = await this.#inOrder(session, input, 'upload', arrivedAtMs)
-    const { verdict } = outcome
+    options: UploadOptions,
+  ): Promise<UploadAnswer> {
+    const key = options.idempotencyKey
+    // An answer is given again whatever has become of the session since.
+    if (key === null || !this.#idempotency.knows(session, key)) {
+      this.#sessions.batcherForUpload(session)
+    }
+    const arrivedAtMs = this.#clock.now()
+    const { verdict, admitted } = await this.#inOrder({
+      session,
+      input,
+      envelope: 'upload',
+      arrivedAtMs,
+      options,
+    })
     if (verdict.kind === 'refused') throw this.#refusal(session, verdict)
-    if (verdict.kind === 'control') throw new Error('an upload body is never a control message')
-    return this.#answer(session, verdict, await outcome.admitted, arrivedAtMs)
+    if (admitted === null) throw new Error('an upload body is never a control message')
+    return admitted
   }
 
   /** The same for a WebSocket message, which may also be a `ping` or `end`. */
   async message(session: SessionRow, input: UploadInput): Promise<MessageOutcome> {
-    const arrivedAtMs = Date.now()
-    const outcome = await this.#inOrder(session, input, 'message', arrivedAtMs)
-    const { verdict } = outcome
+    const arrivedAtMs = this.#clock.now()
+    const { verdict, admitted } = await this.#inOrder({
+      session,
+      input,
+      envelope: 'message',
+      arrivedAtMs,
+      options: { idempotencyKey: null, asJob: null },
+    })
     if (verdict.kind === 'control') return verdict
     const { id } = verdict
     try {
       if (verdict.kind === 'refused') throw this.#refusal(session, verdict)
-      const { reply } = this.#answer(session, verdict, await outcome.admitted, arrivedAtMs)
-      return { kind: 'ack', id, reply }
+      const answer = await admitted
+      if (answer === null) throw new Error('a message is data where it is not control')
+      // Its key may have been used first by an upload that was given a job.
+      return { kind: 'ack', id, reply: answer.kind === 'reply' ? answer.reply : jobStarted(answer) }
     } catch (error) {
       if (error instanceof Refusal) return { kind: 'rejected', id, refusal: error }
       this.#log.error({ err: error, sessionId: session.id }, 'a message failed')
@@ -94,12 +132,11 @@ export class UploadService {
     }
   }
 
+  /** `admitted` is null where there is nothing to admit. */
   async #inOrder(
-    session: SessionRow,
-    input: UploadInput,
-    envelope: 'upload' | 'message',
-    arrivedAtMs: number,
-  ): Promise<{ verdict: DecodeVerdict; admitted: Promise<Admission> }> {
+    passage: Passage,
+  ): Promise<{ verdict: DecodeVerdict; admitted: Promise<UploadAnswer> | null }> {
+    const { session, input, envelope, options } = passage
     const before = this.#tails.get(session.number)
     let entered!: () => void
     const tail = new Promise<void>((resolve) => {
@@ -113,15 +150,15 @@ export class UploadService {
         format: input.format,
         gzip: input.gzip,
         envelope,
+        fingerprint: options.idempotencyKey !== null,
         settings: session.decode,
       })
+      const validationMs = this.#clock.now() - passage.arrivedAtMs
       await before
       const admitted =
-        verdict.kind === 'accepted'
-          ? this.#admit(session, verdict, input.byteLength, arrivedAtMs)
-          : Promise.resolve({ batch: 0, processed: false, late: false })
+        verdict.kind === 'accepted' ? this.#admitOnce(passage, verdict, validationMs) : null
       // The caller awaits it after the next upload has been let in: a rejection must not go unheard.
-      admitted.catch(() => undefined)
+      admitted?.catch(() => undefined)
       return { verdict, admitted }
     } finally {
       await before
@@ -130,48 +167,39 @@ export class UploadService {
     }
   }
 
+  #admitOnce(passage: Passage, verdict: Accepted, validationMs: number): Promise<UploadAnswer> {
+    const key = passage.options.idempotencyKey ?? verdict.idempotencyKey
+    if (key === null || verdict.fingerprint === null) {
+      return this.#admit(passage, verdict, null, validationMs)
+    }
+    const upload = { keyDigest: keyDigest(key), fingerprint: verdict.fingerprint }
+    const admit = () => this.#admit(passage, verdict, upload, validationMs)
+    return this.#idempotency.once(passage.session, upload, admit)
+  }
+
   async #admit(
-    session: SessionRow,
+    { session, input, arrivedAtMs, options }: Passage,
     verdict: Accepted,
-    wireBytes: number,
-    arrivedAtMs: number,
-  ): Promise<Admission> {
+    idempotency: { keyDigest: Uint8Array; fingerprint: Uint8Array } | null,
+    validationMs: number,
+  ): Promise<UploadAnswer> {
     const batcher = this.#sessions.batcherForUpload(session)
-    const admission = await batcher.admit({
+    const { asJob } = options
+    const answer = await batcher.admit({
       arrivedAtMs,
-      wireBytes,
+      wireBytes: input.byteLength,
       received: verdict.received,
       rejected: verdict.rejected,
       content: verdict.content,
+      idempotency,
+      asJob: asJob === null ? null : { uploadMs: asJob.uploadMs, validationMs },
     })
     const type = session.type
     this.#metrics.uploads.inc({ type })
     this.#metrics.records.inc({ type }, verdict.received - verdict.rejected.length)
     this.#metrics.rejected.inc({ type }, verdict.rejected.length)
-    this.#metrics.bytes.inc({ type }, wireBytes)
-    return admission
-  }
-
-  #answer(
-    session: SessionRow,
-    verdict: Accepted,
-    admission: Admission,
-    arrivedAtMs: number,
-  ): { status: 200 | 202; reply: UploadReply } {
-    const kept = verdict.received - verdict.rejected.length
-    const row = this.#store.sessions.get(session.number)
-    const reply: UploadReply = {
-      sessionId: session.id,
-      recordsReceived: verdict.received,
-      recordsProcessed: admission.processed ? kept : 0,
-      recordsQueued: admission.processed ? 0 : kept,
-      recordsRejected: verdict.rejected.length,
-      batchId: batchName(admission.batch),
-      processingTimeMs: Date.now() - arrivedAtMs,
-      status: row?.status ?? session.status,
-      ...(verdict.rejected.length === 0 ? {} : { invalidRecords: shown(verdict.rejected) }),
-    }
-    return { status: admission.late ? 202 : 200, reply }
+    this.#metrics.bytes.inc({ type }, input.byteLength)
+    return answer
   }
 
   #refusal(session: SessionRow, verdict: Extract<DecodeVerdict, { kind: 'refused' }>): Refusal {
@@ -185,17 +213,4 @@ export class UploadService {
       fields: { batchId: batchName(batch), ...verdict.fields },
     })
   }
-}
-
-/** The documented members of the first refused records; what they were is kept for `rejected`. */
-function shown(rejected: readonly RejectedRecord[]): UploadReply['invalidRecords'] {
-  return rejected
-    .slice(0, limits.invalidRecordsShownMax)
-    .map(({ recordIndex, field, value, expectedType, message }) => ({
-      recordIndex,
-      field,
-      value,
-      expectedType,
-      message,
-    }))
 }

@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { parsedLength } from '../codecs/gzip.ts'
 import { retryLater } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
+import { isCopied } from '../contracts/transfer.ts'
+import { WorkerFailure } from '../contracts/worker-failure.ts'
 import { limits } from '../limits.ts'
 import type { WorkerPool } from './pool.ts'
 
@@ -8,20 +11,28 @@ interface Waiting {
   readonly upload: DecodeUpload
   readonly resolve: (verdict: DecodeVerdict) => void
   readonly reject: (error: unknown) => void
+  /** It shares no task: its body is gone with a worker that fails, or it may be why one did. */
+  readonly isAlone: boolean
 }
 
 /**
  * Gathers uploads into tasks in front of the pool. While a worker is free an upload goes at once;
  * once all are busy what comes waits in order, and each task that returns takes a share of it
  * along. So many small uploads cost few messages, and a lone one no delay.
+ *
+ * Where a worker fails on a task of several uploads, each of them is decoded again alone, so that
+ * only the one that is to blame is refused. One heavy body is decoded at a time, because each can
+ * fill a worker's heap; the light ones have the other tasks to themselves.
  */
 export class Decoder {
   readonly #pool: WorkerPool
   readonly #workers: number
   /** One task more than there are workers, so that the next lies ready when one is done. */
   readonly #tasksMax: number
-  readonly #waiting: Waiting[] = []
+  readonly #light: Waiting[] = []
+  readonly #heavy: Waiting[] = []
   readonly #running = new Set<Promise<void>>()
+  #isHeavyRunning = false
   #closing: Promise<void> | null = null
 
   constructor(pool: WorkerPool, workers: number) {
@@ -32,7 +43,7 @@ export class Decoder {
 
   /** Uploads that wait for a task. */
   get waitingUploads(): number {
-    return this.#waiting.length
+    return this.#light.length + this.#heavy.length
   }
 
   /** Tasks that the pool has, at work or about to be. */
@@ -41,17 +52,18 @@ export class Decoder {
   }
 
   /**
-   * Decodes one upload on a worker; its body is transferred. Rejects with Refusal `SATURATED`
-   * where `limits.decodeQueueUploadsMax` wait, `SHUTTING_DOWN` after close, and WorkerFailure
-   * where the worker failed on the task that the upload was part of.
+   * Decodes one upload on a worker; a body above `limits.copiedBodyBytesMax` is transferred. Rejects
+   * with Refusal `SATURATED` where `limits.decodeQueueUploadsMax` wait, `SHUTTING_DOWN` after close,
+   * and `WORKER_FAILED` where a worker failed on this upload while it was alone in its task.
    */
   decode(upload: DecodeUpload): Promise<DecodeVerdict> {
     if (this.#closing !== null) return Promise.reject(retryLater('SHUTTING_DOWN'))
-    if (this.#waiting.length >= limits.decodeQueueUploadsMax) {
+    if (this.waitingUploads >= limits.decodeQueueUploadsMax) {
       return Promise.reject(retryLater('SATURATED'))
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ upload, resolve, reject })
+      const queue = parsedLength(upload) > limits.lightBodyBytesMax ? this.#heavy : this.#light
+      queue.push({ upload, resolve, reject, isAlone: !isCopied(upload) })
       this.#dispatch()
     })
   }
@@ -76,13 +88,19 @@ export class Decoder {
       if (late === true) break
     }
     deadline.abort()
-    for (const { reject } of this.#waiting.splice(0)) reject(retryLater('SHUTTING_DOWN'))
+    const waiting = [...this.#heavy.splice(0), ...this.#light.splice(0)]
+    for (const { reject } of waiting) reject(retryLater('SHUTTING_DOWN'))
   }
 
   #dispatch(): void {
-    while (this.#waiting.length > 0 && this.#running.size < this.#tasksMax) {
-      const batch = this.#takeBatch()
+    while (this.#running.size < this.#tasksMax) {
+      // A heavy upload takes the first place there is, but no second one: neither kind starves.
+      const [heavy] = this.#isHeavyRunning ? [] : this.#heavy.splice(0, 1)
+      const batch = heavy === undefined ? this.#takeLight() : [heavy]
+      if (batch.length === 0) return
+      if (heavy !== undefined) this.#isHeavyRunning = true
       const task = this.#run(batch).finally(() => {
+        if (heavy !== undefined) this.#isHeavyRunning = false
         this.#running.delete(task)
         this.#dispatch()
       })
@@ -90,18 +108,20 @@ export class Decoder {
     }
   }
 
-  /** A worker's even share of what waits, within the bounds of a task, at least one upload. */
-  #takeBatch(): Waiting[] {
-    const share = Math.ceil(this.#waiting.length / this.#workers)
+  /** A worker's even share of what waits, within the bounds of a task. */
+  #takeLight(): Waiting[] {
+    const share = Math.ceil(this.#light.length / this.#workers)
     const uploadsMax = Math.min(share, limits.taskUploadsMax)
     let count = 0
     let bytes = 0
-    while (count < uploadsMax) {
-      bytes += this.#waiting[count]?.upload.byteLength ?? 0
-      if (count > 0 && bytes > limits.taskBytesMax) break
-      count++
+    for (const { upload, isAlone } of this.#light) {
+      if (count === uploadsMax) break
+      bytes += upload.body.byteLength
+      if (count > 0 && (isAlone || bytes > limits.taskBytesMax)) break
+      count += 1
+      if (isAlone) break
     }
-    return this.#waiting.splice(0, count)
+    return this.#light.splice(0, count)
   }
 
   async #run(batch: readonly Waiting[]): Promise<void> {
@@ -114,7 +134,16 @@ export class Decoder {
         else reject(new Error('the worker gave no verdict for an upload'))
       }
     } catch (error) {
-      for (const { reject } of batch) reject(error)
+      this.#failed(batch, error)
     }
+  }
+
+  #failed(batch: readonly Waiting[], error: unknown): void {
+    if (error instanceof WorkerFailure && batch.length > 1) {
+      this.#light.unshift(...batch.map((waiting) => ({ ...waiting, isAlone: true })))
+      return
+    }
+    const reason = error instanceof WorkerFailure ? retryLater('WORKER_FAILED') : error
+    for (const { reject } of batch) reject(reason)
   }
 }

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import type { Database, Table, Write } from './database.ts'
+import type { TableReader, Tables, Write } from './database.ts'
 import type { ApiKeyRow, ApiKeys, Scope } from './interfaces.ts'
 import { digestBytes, digestKey, numberKey, readNumber, textKey } from './keys.ts'
 import { decodeRow, encodeRow } from './rows.ts'
@@ -13,12 +13,12 @@ const randomVersionMax = 2 ** 48 - 1
 
 /** Reads renew LMDB's snapshot every turn of the event loop: another process's commit shows in the next. */
 export class ApiKeyRepository implements ApiKeys {
-  readonly #table: Table
-  readonly #meta: Table
+  readonly #table: TableReader
+  readonly #meta: TableReader
 
-  constructor(database: Database) {
-    this.#table = database.table('api-keys')
-    this.#meta = database.table('meta')
+  constructor(tables: Tables) {
+    this.#table = tables.table('api-keys')
+    this.#meta = tables.table('meta')
   }
 
   byDigest(digest: Uint8Array): ApiKeyRow | null {
@@ -51,8 +51,8 @@ export class ApiKeyRepository implements ApiKeys {
       row.revokedAtMs,
     ]
     return [
-      { table: this.#table, key: digestKey(row.digest), value: encodeRow(layoutVersion, items) },
-      { table: this.#meta, key: versionKey, value: numberKey(1 + randomInt(randomVersionMax - 1)) },
+      { table: 'api-keys', key: digestKey(row.digest), value: encodeRow(layoutVersion, items) },
+      { table: 'meta', key: versionKey, value: numberKey(1 + randomInt(randomVersionMax - 1)) },
     ]
   }
 }

@@ -1,19 +1,27 @@
 import { hash } from 'node:crypto'
 import { limits } from '../limits.ts'
-import type { Database, Table, Write } from './database.ts'
+import type { TableReader, Tables, Write } from './database.ts'
 import type { AtomEntry, Atoms } from './interfaces.ts'
 import { digestBytes, keyNumber, lastNumber, numberKey } from './keys.ts'
-import { decodeRow, encodeRow, ownBytes, parseObject } from './rows.ts'
+import { decodeRow, encodeRow, ownBytes, parseObject, type StoredRow } from './rows.ts'
 
 /** kind, hash, byteLength, atoms, fromMs, toMs, batch, metadata as JSON text. */
 const layoutVersion = 1
 type AtomItems = [AtomEntry['kind'], Uint8Array, number, number, number, number, number, string]
 
-export class AtomRepository implements Atoms {
-  readonly #table: Table
+/** What of an atom has to be known to remove it. */
+export interface StoredAtom {
+  readonly row: StoredRow
+  readonly batch: number
+  readonly hash: Uint8Array
+  readonly byteLength: number
+}
 
-  constructor(database: Database) {
-    this.#table = database.table('atoms')
+export class AtomRepository implements Atoms {
+  readonly #table: TableReader
+
+  constructor(tables: Tables) {
+    this.#table = tables.table('atoms')
   }
 
   list(session: number, from: number, limit: number): AtomEntry[] {
@@ -36,6 +44,16 @@ export class AtomRepository implements Atoms {
     }
   }
 
+  /** Rows with `seq >= from` in order, lazily, for removing them. */
+  *stored(session: number, from: number): Iterable<StoredAtom> {
+    const range = { from: numberKey(session, from), to: numberKey(session, lastNumber) }
+    for (const { key, value } of this.#table.entries(range)) {
+      const [, digest, byteLength, , , , batch] = decodeRow(layoutVersion, value) as AtomItems
+      const bytes = key.byteLength + value.byteLength
+      yield { row: { table: 'atoms', key, bytes }, batch, hash: ownBytes(digest), byteLength }
+    }
+  }
+
   write(session: number, seq: number, atom: Omit<AtomEntry, 'seq'>): Write {
     const items: AtomItems = [
       atom.kind,
@@ -48,7 +66,7 @@ export class AtomRepository implements Atoms {
       JSON.stringify(atom.metadata),
     ]
     return {
-      table: this.#table,
+      table: 'atoms',
       key: numberKey(session, seq),
       value: encodeRow(layoutVersion, items),
     }
@@ -63,7 +81,7 @@ export function extendChain(chain: Uint8Array, digest: Uint8Array): Uint8Array {
   return hash('sha256', link, 'buffer')
 }
 
-function decodeAtom(seq: number, bytes: Uint8Array): AtomEntry {
+export function decodeAtom(seq: number, bytes: Uint8Array): AtomEntry {
   const items = decodeRow(layoutVersion, bytes) as AtomItems
   const [kind, digest, byteLength, atoms, fromMs, toMs, batch, metadata] = items
   return {

@@ -1,8 +1,8 @@
 import { Refusal, retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { limits } from '../limits.ts'
-import type { Database } from './database.ts'
-import type { CommitOptions, Transaction } from './interfaces.ts'
+import type { Database, Write } from './database.ts'
+import type { CommitOptions, StoreFailure, Transaction } from './interfaces.ts'
 import type { Repositories } from './repositories.ts'
 import { GroupTransaction } from './transaction.ts'
 
@@ -20,9 +20,12 @@ type Outcome =
 
 /**
  * What a group takes beyond its rows: a second copy of the pages from the root to each leaf it
- * touches, because LMDB never changes a page that readers may see. 16 tables of 4 levels.
+ * touches, because LMDB never changes a page that readers may see. 32 tables of 4 levels.
  */
-const groupBytes = 64 * 4_096
+const groupBytes = 128 * 4_096
+/** The disk holds the commit up without end, or LMDB waits for a lock that nobody gives back. */
+class CommitStuck extends Error {}
+
 /** More than any one unit writes. */
 const nearlyFullBytes = 2 * limits.inflatedBodyBytesMax
 
@@ -36,22 +39,48 @@ export class Committer {
   readonly #repositories: Repositories
   readonly #owner: boolean
   readonly #maxBytes: number
+  readonly #now: () => number
   readonly #queue: Unit[] = []
+  readonly #queueBytesMax: number
+  #queuedBytes = 0
   #listener: (events: readonly StoredEvent[]) => void = () => {}
+  #failureListener: (failure: StoreFailure) => void = () => {}
   #working: Promise<void> | null = null
   #closed = false
   /** What the disk said when it failed other than by being full: nothing can be promised any more. */
   #failure: { readonly error: unknown } | null = null
   /** At least what is in use; counted again only when it nears the bound. */
   #usedBytes = Number.POSITIVE_INFINITY
+  /** The room there was when a unit was refused for want of it; null once all of a group have fitted. */
+  #refusedAtBytes: number | null = null
+  /** The file's length at the last look, infinite as long as the disk had plenty of room. */
+  #fileBytes = Number.POSITIVE_INFINITY
+  /** Of its pages those that hold nothing, at the last look, and those that lie too scattered for use. */
+  #spareBytes = 0
+  #scatteredBytes = 0
   #commits = 0
   #units = 0
+  /** Rejects the commit that is under way. */
+  #giveUp: ((reason: CommitStuck) => void) | null = null
+  #looks = 0
+  readonly #looking: NodeJS.Timeout
 
-  constructor(database: Database, repositories: Repositories, owner: boolean, maxBytes: number) {
+  constructor(
+    database: Database,
+    repositories: Repositories,
+    owner: boolean,
+    maxBytes: number,
+    lookIntervalMs: number = limits.commitLookIntervalMs,
+    now: () => number = Date.now,
+    queueBytesMax: number = limits.commitQueueBytesMax,
+  ) {
+    this.#now = now
+    this.#queueBytesMax = queueBytesMax
     this.#database = database
     this.#repositories = repositories
     this.#owner = owner
     this.#maxBytes = maxBytes
+    this.#looking = setInterval(() => this.#look(), lookIntervalMs).unref()
   }
 
   get commits(): number {
@@ -62,20 +91,30 @@ export class Committer {
     return this.#units
   }
 
+  /** As `StoreStatistics.isFull`. */
+  get isFull(): boolean {
+    const roomBytes = this.#roomBytes()
+    return roomBytes <= 0 || (this.#refusedAtBytes !== null && roomBytes <= this.#refusedAtBytes)
+  }
+
   onEvents(listener: (events: readonly StoredEvent[]) => void): void {
     this.#listener = listener
+  }
+
+  onFailure(listener: (failure: StoreFailure) => void): void {
+    this.#failureListener = listener
   }
 
   commit<T>(run: (transaction: Transaction) => T, options: CommitOptions = {}): Promise<T> {
     if (this.#closed) return Promise.reject(retryLater('SHUTTING_DOWN'))
     if (this.#failure !== null) return Promise.reject(this.#failure.error)
-    if (this.#queue.length >= limits.commitQueueUnitsMax) {
-      return Promise.reject(retryLater('SATURATED'))
-    }
+    const bytes = options.bytes ?? 0
+    if (!this.#hasPlaceFor(bytes)) return Promise.reject(retryLater('SATURATED'))
     return new Promise((resolve, reject) => {
+      this.#queuedBytes += bytes
       this.#queue.push({
         run,
-        bytes: options.bytes ?? 0,
+        bytes,
         resolve: resolve as (value: unknown) => void,
         reject,
       })
@@ -87,6 +126,14 @@ export class Committer {
   async close(): Promise<void> {
     this.#closed = true
     await this.#working
+    clearInterval(this.#looking)
+  }
+
+  /** A unit without bytes moves a state: no flood of data may keep it out. Any one unit fits. */
+  #hasPlaceFor(bytes: number): boolean {
+    if (this.#queue.length >= limits.commitQueueUnitsMax) return false
+    if (bytes === 0 || this.#queuedBytes === 0) return true
+    return this.#queuedBytes + bytes <= this.#queueBytesMax
   }
 
   async #work(): Promise<void> {
@@ -100,12 +147,15 @@ export class Committer {
     const outcomes: Outcome[] = []
     let bytes = groupBytes
     try {
-      const transaction = new GroupTransaction(this.#repositories, this.#owner)
+      const transaction = new GroupTransaction(this.#repositories, this.#database, {
+        owner: this.#owner,
+        nowMs: this.#now(),
+      })
       this.#runUnits(transaction, outcomes)
       bytes += transaction.bytes
       const writes = transaction.finish()
       if (writes.length > 0) {
-        await this.#database.apply(writes)
+        await this.#apply(writes)
         this.#usedBytes += bytes
         this.#commits += 1
       }
@@ -119,18 +169,48 @@ export class Committer {
 
   /** Takes units off the queue for as long as they fit, one at least. */
   #runUnits(transaction: GroupTransaction, outcomes: Outcome[]): void {
+    const isBlocked = this.#database.freeBytes() < limits.diskRemovalBytesMin
     const roomBytes = this.#roomBytes()
+    let hasRefused = false
     for (const unit of this.#queue) {
       if (outcomes.length === limits.commitUnitsMax) break
       const bytes = transaction.bytes + unit.bytes
       if (outcomes.length > 0 && bytes > limits.commitBytesMax) break
       try {
+        if (isBlocked) throw new Refusal('STORE_FULL')
         outcomes.push({ unit, value: transaction.run(unit.run, roomBytes) })
       } catch (error) {
         outcomes.push({ unit, error })
+        hasRefused ||= error instanceof Refusal && error.code === 'STORE_FULL'
       }
     }
     this.#queue.splice(0, outcomes.length)
+    for (const { unit } of outcomes) this.#queuedBytes -= unit.bytes
+    if (hasRefused) this.#refusedAtBytes = roomBytes
+    else if (transaction.bytes > 0) this.#refusedAtBytes = null
+  }
+
+  /** Commits and flushes, or rejects where that does not come to an end. */
+  #apply(writes: readonly Write[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#looks = 0
+      this.#giveUp = reject
+      const end = (): void => {
+        this.#giveUp = null
+      }
+      this.#database.apply(writes).finally(end).then(resolve, reject)
+    })
+  }
+
+  /**
+   * Counts looks, not time: a process that was stopped or a machine that slept must not take its own
+   * pause for the disk's.
+   */
+  #look(): void {
+    if (this.#giveUp === null) return
+    this.#looks += 1
+    if (this.#looks <= limits.commitLooksMax) return
+    this.#giveUp(new CommitStuck('a commit has not come back'))
   }
 
   #settle(outcomes: readonly Outcome[]): void {
@@ -152,18 +232,47 @@ export class Committer {
     if (this.#maxBytes - this.#usedBytes < nearlyFullBytes) {
       this.#usedBytes = this.#database.usedBytes()
     }
-    return this.#maxBytes - this.#usedBytes - groupBytes
+    return Math.min(this.#maxBytes - this.#usedBytes, this.#diskRoomBytes()) - groupBytes
+  }
+
+  /**
+   * The disk's room is kept here too: LMDB reports a write that the disk refuses through a buffer that
+   * can be too short for the report (lmdb 3.5.6: 100 bytes), which ends the process where it is unlucky,
+   * so it had better not meet a full disk. A group may fill the free space down to the reserve, and the
+   * pages that are free in the file. Where LMDB makes the file longer all the same, those it has left
+   * lie too scattered: they do not count from then on. So what that takes of the reserve is little.
+   */
+  #diskRoomBytes(): number {
+    const { diskReserveBytes: reserveBytes, diskRemovalBytesMin } = limits
+    const freeBytes = this.#database.freeBytes()
+    const fileBytes = this.#fileBytes
+    this.#fileBytes = Number.POSITIVE_INFINITY
+    if (freeBytes > reserveBytes + nearlyFullBytes) return Number.POSITIVE_INFINITY
+    this.#fileBytes = this.#database.fileBytes()
+    const spareBytes = Math.max(0, this.#fileBytes - this.#database.usedBytes())
+    const hasGrown = freeBytes < reserveBytes && this.#fileBytes > fileBytes
+    // Not those that a removal has just made: it may itself have made the file longer.
+    const scatteredBytes = hasGrown ? this.#spareBytes : this.#scatteredBytes
+    this.#scatteredBytes = Math.min(scatteredBytes, spareBytes)
+    this.#spareBytes = spareBytes
+    return Math.min(
+      Math.max(0, freeBytes - reserveBytes) + spareBytes - this.#scatteredBytes,
+      freeBytes - 2 * diskRemovalBytesMin,
+    )
   }
 
   #fail(outcomes: readonly Outcome[], error: unknown, bytes: number): void {
     this.#usedBytes = Number.POSITIVE_INFINITY
     if (this.#database.isFull(error, bytes)) {
+      this.#refusedAtBytes = this.#roomBytes()
       const refusal = new Refusal('STORE_FULL')
       for (const { unit } of outcomes) unit.reject(refusal)
       return
     }
     // After a flush that failed the kernel may call pages clean that are not on disk.
     this.#failure = { error }
+    const isStuck = error instanceof CommitStuck
+    this.#failureListener({ path: this.#database.file, error, isStuck })
     const units = [...outcomes.map(({ unit }) => unit), ...this.#queue.splice(0)]
     for (const unit of units) unit.reject(error)
   }

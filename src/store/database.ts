@@ -1,4 +1,13 @@
-import { chmodSync, existsSync, mkdirSync, statfsSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  statfsSync,
+} from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { type Database as LmdbDatabase, open, type RootDatabase } from 'lmdb'
@@ -19,21 +28,33 @@ export interface Range {
 
 /** One change of a transaction; a value of null removes the key. */
 export interface Write {
-  readonly table: Table
+  readonly table: TableName
   readonly key: Uint8Array
   /** LMDB's thread reads these very bytes: they must stay as they are until the commit is done. */
   readonly value: Uint8Array | null
 }
 
+/** What rows are read from: what is committed, or that with the changes of a group over it. */
+export interface TableReader {
+  /** A copy in a buffer of its own. */
+  get(key: Uint8Array): Uint8Array | null
+  has(key: Uint8Array): boolean
+  entries(range: Range): Iterable<Entry>
+  keys(range: Range): Iterable<Uint8Array>
+}
+
+export interface Tables {
+  table(name: TableName): TableReader
+}
+
 /** A sorted map of bytes to bytes. Reads see the last commit, of whichever process. */
-export class Table {
+export class Table implements TableReader {
   readonly #lmdb: LmdbDatabase<Uint8Array, Uint8Array>
 
   constructor(lmdb: LmdbDatabase<Uint8Array, Uint8Array>) {
     this.#lmdb = lmdb
   }
 
-  /** A copy in a buffer of its own. */
   get(key: Uint8Array): Uint8Array | null {
     const bytes = this.#lmdb.getBinary(key)
     // lmdb-js gives a Buffer whose length is a patched property: nobody else should meet that.
@@ -81,20 +102,32 @@ interface EnvironmentStats extends PageCounts {
   readonly free: PageCounts
 }
 
-const tableNames = [
+export const tableNames = [
   'meta',
   'sessions',
   'session-states',
   'session-ids',
   'tenant-sessions',
   'open-sessions',
+  'dropped-sessions',
   'atoms',
   'blobs',
+  'blob-users',
   'journal',
   'journal-contents',
+  'retries',
+  'dead-letters',
+  'dead-letter-ids',
+  'session-dead-letters',
+  'dead-batches',
+  'jobs',
+  'job-ids',
+  'tenant-jobs',
+  'idempotency',
+  'idempotency-times',
   'events',
   'session-events',
-  'tenant-events',
+  'tenants',
   'rejected',
   'schemas',
   'api-keys',
@@ -103,6 +136,8 @@ export type TableName = (typeof tableNames)[number]
 
 /** A map is whole pages of memory, which are 64 KiB on some machines. */
 const mapStepBytes = 65_536
+/** The unit of `stat`'s blocks, whatever the file system's own is. */
+const blockBytes = 512
 const { EDQUOT, EFBIG, ENOSPC } = constants.errno
 /** LMDB's MDB_MAP_FULL and the system's numbers. */
 const fullCodes: ReadonlySet<unknown> = new Set([-30_792, EDQUOT, EFBIG, ENOSPC])
@@ -114,11 +149,15 @@ export interface DatabaseOptions {
 }
 
 /** The LMDB environment: its tables, one transaction at a time, its size. Nothing else imports lmdb. */
-export class Database {
+export class Database implements Tables {
   readonly #root: RootDatabase<Uint8Array, Uint8Array>
   readonly #tables: ReadonlyMap<TableName, Table>
+  /** The file of the pages. */
+  readonly file: string
   readonly #path: string
   readonly #flush: boolean
+  /** A descriptor of the file beside LMDB's: a failed writeback is told once to each that is open. */
+  readonly #witness: number
 
   /** Throws where the folder cannot be made or holds something that is not an LMDB environment. */
   constructor(options: DatabaseOptions) {
@@ -126,6 +165,7 @@ export class Database {
     const files = ['data.mdb', 'lock.mdb'].map((name) => join(options.path, name))
     const isNew = !files.some((file) => existsSync(file))
     this.#path = options.path
+    this.file = join(options.path, 'data.mdb')
     this.#flush = options.flush
     this.#root = open<Uint8Array, Uint8Array>({
       path: options.path,
@@ -156,6 +196,7 @@ export class Database {
     this.#tables = tables
     // They hold the secret of the tickets and the digests of the keys.
     if (isNew) for (const file of files) chmodSync(file, 0o600)
+    this.#witness = openSync(this.file, 'r')
   }
 
   table(name: TableName): Table {
@@ -176,8 +217,8 @@ export class Database {
     try {
       await this.#root.batch(() => {
         for (const { table, key, value } of writes) {
-          if (value === null) table.remove(key)
-          else table.put(key, value)
+          if (value === null) this.table(table).remove(key)
+          else this.table(table).put(key, value)
         }
       })
     } catch (error) {
@@ -191,10 +232,41 @@ export class Database {
    */
   isFull(error: unknown, bytes: number): boolean {
     const code = error instanceof Error && 'code' in error ? error.code : null
-    if (fullCodes.has(code)) return true
-    if (code !== constants.errno.EIO) return false
+    try {
+      const isShort = code === constants.errno.EIO && this.freeBytes() < bytes
+      return (isShort || fullCodes.has(code)) && this.#isSound()
+    } catch {
+      // A file system that no longer tells its free space has more wrong with it.
+      return false
+    }
+  }
+
+  /** What the file takes of the disk; its pages that hold nothing are the part that is not used. */
+  fileBytes(): number {
+    return fstatSync(this.#witness).blocks * blockBytes
+  }
+
+  /** Free space of the disk. Of quotas it tells only where the file system counts them in. */
+  freeBytes(): number {
     const { bavail, bsize } = statfsSync(this.#path)
-    return bavail * bsize < bytes
+    return bavail * bsize
+  }
+
+  /**
+   * A full disk harms the one transaction that met it, whose pages nothing refers to yet. Not so where
+   * LMDB could not write its meta page, for then it refuses every further transaction, nor where the
+   * flush failed of itself, which the witness still hears of.
+   */
+  #isSound(): boolean {
+    try {
+      fdatasyncSync(this.#witness)
+    } catch (error) {
+      const { errno } = error as NodeJS.ErrnoException
+      if (errno === undefined || !fullCodes.has(-errno)) return false
+    }
+    // Throws in that panic of LMDB's.
+    this.exclusively(() => undefined)
+    return true
   }
 
   /** Bytes of all pages that hold something; freed pages wait in the file for their next use. */
@@ -208,6 +280,7 @@ export class Database {
   }
 
   async close(): Promise<void> {
+    closeSync(this.#witness)
     if (!this.#flush) await this.#sync()
     await this.#root.close()
   }

@@ -1,13 +1,14 @@
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
 const fileName = 'owner.lock'
 
 /**
- * Keeps a second server out of a data folder. Node has no flock, so the owner leaves a file with its
- * process id and, because ids come again, the moment its process was started and the boot it was
- * started in. A file whose process is gone (kill -9, power cut) is taken over. Trusts that all
- * servers of one folder see the same process table: two containers that share a folder do not.
+ * Keeps a second server out of a data folder. Node has no flock, so the owner leaves a symbolic link to
+ * its process id and, because ids come again, the moment its process was started and the boot it was
+ * started in: a link is made whole or not at all, and takes no space on a disk that is full. One whose
+ * process is gone (kill -9, power cut) is taken over. Trusts that all servers of one folder see the
+ * same process table: two containers that share a folder do not.
  */
 export class FolderLock {
   readonly #path: string
@@ -23,17 +24,10 @@ export class FolderLock {
   static take(folder: string): FolderLock {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     const path = join(folder, fileName)
-    const text = `${processName(process.pid) ?? `${process.pid}`}\n`
-    const draft = `${path}.${process.pid}`
-    writeFileSync(draft, text, { mode: 0o600 })
-    try {
-      // A link is made whole or not at all, and fails where the name is taken.
-      if (!tryLink(draft, path)) {
-        refuseWhileOwned(folder, path)
-        if (!tryLink(draft, path)) throw new Error(inUse(folder, 'another process'))
-      }
-    } finally {
-      rmSync(draft, { force: true })
+    const text = processName(process.pid) ?? `${process.pid}`
+    if (!tryLink(text, path)) {
+      refuseWhileOwned(folder, path)
+      if (!tryLink(text, path)) throw new Error(inUse(folder, 'another process'))
     }
     return new FolderLock(path, text)
   }
@@ -42,20 +36,20 @@ export class FolderLock {
   release(): void {
     if (this.#released) return
     this.#released = true
-    if (readText(this.#path) === this.#text) rmSync(this.#path, { force: true })
+    if (readOwner(this.#path) === this.#text) rmSync(this.#path, { force: true })
   }
 }
 
-/** Moves away the file of a process that is gone; throws where it lives. */
+/** Moves away the link of a process that is gone; throws where it lives. */
 function refuseWhileOwned(folder: string, path: string): void {
-  const owner = readText(path)
+  const owner = readOwner(path)
   if (owner === null) return
   if (isAlive(owner)) throw new Error(inUse(folder, `process ${owner.split(' ')[0]}`))
   const stale = `${path}.stale.${process.pid}`
   renameSync(path, stale)
-  // Two that found the same dead owner: the slower one may have moved the faster one's new file.
-  const moved = readText(stale)
-  if (moved !== owner) tryLink(stale, path)
+  // Two that found the same dead owner: the slower one may have moved the faster one's new link.
+  const moved = readOwner(stale)
+  if (moved !== null && moved !== owner) tryLink(moved, path)
   rmSync(stale, { force: true })
 }
 
@@ -88,13 +82,24 @@ function inUse(folder: string, owner: string): string {
   return `The data folder ${folder} is in use by ${owner}: stop that server or choose another folder`
 }
 
-function tryLink(from: string, to: string): boolean {
+function tryLink(owner: string, path: string): boolean {
   try {
-    linkSync(from, to)
+    symlinkSync(owner, path)
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
     throw error
+  }
+}
+
+/** What the link says, or the file that earlier versions left in its place; null where there is neither. */
+function readOwner(path: string): string | null {
+  try {
+    return readlinkSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+    return readText(path)
   }
 }
 

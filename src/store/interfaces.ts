@@ -56,6 +56,28 @@ export interface SessionRow {
   journalEntries: number
   /** The hash chain so far, 32 bytes; 32 zero bytes at first. */
   chain: Uint8Array
+  /** Records in the dead letter queue, or dropped from it by hand. */
+  recordsDead: number
+  /** Dead letters that remain in the queue. */
+  deadLetters: number
+  /** What an end that is under way leads to; stored, so that a crash does not change it. */
+  ending: 'completed' | 'cancelled' | null
+  /** The answer to every `end`, fixed by the first: a batch that is redriven later does not change it. */
+  final: SessionTotals | null
+  /** What retention has dropped: the highest event number, and how much of the tables' beginnings. */
+  eventsDroppedThrough: number
+  atomRowsDropped: number
+  rejectedRowsDropped: number
+  /** The hash chain before the oldest atom row that is retained. */
+  chainDropped: Uint8Array
+}
+
+/** What a session had come to when it ended. */
+export interface SessionTotals {
+  recordsReceived: number
+  batchesReceived: number
+  atomsCreated: number
+  chain: Uint8Array
 }
 
 /** One row of a session's atom table: a telemetry block or one occurrence of a blob. */
@@ -81,12 +103,101 @@ export interface JournalEntry {
   number: number
   batch: number
   records: number
+  /** Number of the job that waits for it, null where its upload did not ask for one. */
+  job: number | null
   content: { kind: 'page'; bytes: Uint8Array } | { kind: 'media'; items: JournalMediaItem[] }
 }
 export interface JournalMediaItem {
   hash: Uint8Array
   byteLength: number
   metadata: Record<string, unknown>
+}
+
+/** One failed attempt at turning a batch into atoms. */
+export interface FailedAttempt {
+  /** From 1; it goes on where a dead letter is redriven. */
+  attempt: number
+  atMs: number
+  code: string
+  message: string
+}
+
+/** A batch that waits for its next attempt: it has failed, or it is a dead letter that is redriven. */
+export interface BatchRetry {
+  session: number
+  batch: number
+  /** Failures since it was queued or redriven. */
+  failures: number
+  nextAttemptAtMs: number
+  /** Oldest first, `limits.attemptHistoryMax` at most. */
+  history: FailedAttempt[]
+  /** The dead letter that it was, and the job that redrives it. */
+  redrive: { deadLetterId: string; job: number } | null
+}
+
+/** A batch that was given up: its uploads stay in the journal until it is redriven or dropped. */
+export interface DeadLetterRow {
+  /** Internal, rising within the tenant. */
+  number: number
+  /** Public: `dlq-…`, unguessable. */
+  id: string
+  tenant: number
+  session: number
+  batch: number
+  records: number
+  /** Why it was given up. */
+  code: string
+  message: string
+  history: FailedAttempt[]
+  firstFailedAtMs: number
+  deadAtMs: number
+}
+
+export type JobStatus = 'queued' | 'in-progress' | 'completed' | 'failed' | 'cancelled'
+export const jobSteps = ['upload', 'validation', 'atomization', 'indexing', 'completion'] as const
+export type JobStep = (typeof jobSteps)[number]
+
+/** Work that goes on after its reply. */
+export interface JobRow {
+  /** Internal, rising over all tenants. */
+  number: number
+  /** Public: `job-…`, unguessable. */
+  id: string
+  tenant: number
+  /** Null where it works on several sessions. */
+  session: number | null
+  kind: 'upload' | 'redrive'
+  status: JobStatus
+  /** The step it is at. */
+  step: JobStep
+  /** Milliseconds that each step that is over took. */
+  stepDurationsMs: Partial<Record<JobStep, number>>
+  /** Records to be turned into atoms, and those that are. */
+  itemsTotal: number
+  itemsProcessed: number
+  atomsCreated: number
+  /** Batches that are neither atoms nor dead letters yet. */
+  batchesLeft: number
+  /** SHA-256 chain over the digests of its atoms so far, as of a session. */
+  chain: Uint8Array
+  createdAtMs: number
+  startedAtMs: number
+  updatedAtMs: number
+  endedAtMs: number | null
+  error: { code: string; message: string; details: string } | null
+}
+
+/** The first answer to an upload with an Idempotency-Key, within its session. */
+export interface IdempotencyRow {
+  session: number
+  /** SHA-256 of the key, 32 bytes. */
+  keyDigest: Uint8Array
+  /** What tells this upload from another, 32 bytes. */
+  fingerprint: Uint8Array
+  createdAtMs: number
+  /** HTTP status and JSON value of the answer. */
+  status: number
+  answer: Record<string, unknown>
 }
 
 export interface RejectedEntry extends RejectedRecord {
@@ -138,10 +249,13 @@ export interface Transaction {
    */
   appendAtom(session: SessionRow, atom: Omit<AtomEntry, 'seq'>): number
   /**
-   * Stores bytes under their hash for the session's tenant unless they are there. The engine reads
-   * them on another thread: they must neither change nor be transferred until the commit is settled.
+   * Stores bytes under their hash for the session's tenant, or counts one more user of those that are
+   * there: each call is one occurrence, which `releaseBlob` takes back. The engine reads the bytes on
+   * another thread: they must neither change nor be transferred until the commit is settled.
    */
   putBlob(tenant: number, hash: Uint8Array, bytes: Uint8Array): void
+  /** One occurrence less; the last one takes the bytes with it. */
+  releaseBlob(tenant: number, hash: Uint8Array): void
   /** A page's bytes must stay as they are until the commit is settled, as in `putBlob`. */
   putJournal(entry: JournalEntry): void
   deleteJournal(session: number, batch: number, number: number): void
@@ -155,10 +269,48 @@ export interface Transaction {
   ): StoredEvent
   /**
    * Registers a schema, true; once more with the same definition does nothing, false. Throws Refusal
-   * `SCHEMA_EXISTS` where the name and version stand for another one, also one of the same group.
+   * `SCHEMA_EXISTS` where the name and version stand for another one, also one of the same group, and
+   * `SCHEMA_LIMIT_REACHED` where the tenant has `limits.schemasMax`.
    */
   putSchema(tenant: number, definition: SchemaDefinition): boolean
   putApiKey(key: ApiKeyRow): void
+
+  /** The retry of a batch as the group sees it. */
+  retry(session: number, batch: number): BatchRetry | null
+  putRetry(retry: BatchRetry): void
+  deleteRetry(session: number, batch: number): void
+  /** Adds a dead letter and gives it its number. `journal.pending` passes its batch over from then on. */
+  putDeadLetter(row: Omit<DeadLetterRow, 'number'>): DeadLetterRow
+  /** By public id, as the group sees it; null where unknown or of another tenant. */
+  deadLetter(tenant: number, id: string): DeadLetterRow | null
+  deleteDeadLetter(row: DeadLetterRow): void
+  /** Adds a job and gives it its number. */
+  createJob(row: Omit<JobRow, 'number'>): JobRow
+  /** The row for changing, as `session`. Throws where it is unknown. */
+  job(number: number): JobRow
+  putIdempotency(row: IdempotencyRow): void
+  /** Removes up to `limit` answers that were given before `beforeMs`, oldest first; gives how many. */
+  dropIdempotency(beforeMs: number, limit: number): number
+
+  /**
+   * Retention. Removes a tenant's oldest event, which must be `event`; the session it belongs to, where
+   * it is still there, notes the number.
+   */
+  dropEvent(event: StoredEvent): void
+  /**
+   * Removes a session's oldest atom rows for as long as they are of this batch, up to `rowsMax`; gives
+   * how many.
+   */
+  dropAtoms(session: SessionRow, batch: number, rowsMax?: number): number
+  /** Removes a session's `count` oldest rejected records. */
+  dropRejected(session: SessionRow, count: number): void
+  /**
+   * Removes an ended session with all that belongs to it, `rowsMax` rows at a time: from the first call
+   * on nobody finds it, and true is given with the last.
+   */
+  dropSession(session: SessionRow, rowsMax: number): boolean
+  /** Removes a tenant's ended jobs that were created before `beforeMs`, oldest first, up to `limit`. */
+  dropJobs(tenant: number, beforeMs: number, limit: number): number
 }
 
 export interface CommitOptions {
@@ -175,10 +327,19 @@ export interface Sessions {
   /** By the public id. Null where unknown or of another tenant. */
   find(tenant: number, id: string): SessionRow | null
   get(number: number): SessionRow | null
+  /**
+   * As `get`, but as the other tables are read in this turn: between a commit and its end `get` still
+   * gives the row from before it.
+   */
+  stored(number: number): SessionRow | null
   /** Newest first. `before` is the number of the last session of the page before. */
   list(tenant: number, filter: SessionFilter, limit: number, before: number | null): SessionRow[]
-  /** Sessions that have not ended, of all tenants, for recovery at start. */
+  /** Sessions that have not ended, of all tenants, oldest first, for recovery at start. */
   open(): SessionRow[]
+  /** Open sessions that were created before `createdBeforeMs`, oldest first. */
+  openBefore(createdBeforeMs: number, limit: number): SessionRow[]
+  /** Sessions whose removal has begun and is not done, which nothing else here gives. */
+  dropping(): SessionRow[]
 }
 
 export interface Atoms {
@@ -196,10 +357,12 @@ export interface Blobs {
 
 export interface Journal {
   /** Number and records of a batch's entries, in order, without their content. */
-  heads(session: number, batch: number): { number: number; records: number }[]
+  heads(session: number, batch: number): { number: number; records: number; job: number | null }[]
   /** A session's entries of one batch, in order, copied out. */
   batch(session: number, batch: number): JournalEntry[]
-  /** Session and batch numbers of everything that waits, in order. */
+  /** Why and when a batch is tried again, null where it has not failed. */
+  retry(session: number, batch: number): BatchRetry | null
+  /** Session and batch numbers of everything that waits, dead letters left out, in order. */
   pending(): { session: number; batch: number; records: number; firstNumber: number }[]
 }
 
@@ -210,6 +373,52 @@ export interface Events {
   ofTenant(tenant: number, after: number, limit: number): StoredEvent[]
   /** The number of the tenant's last event, 0 where there is none. */
   last(tenant: number): number
+  /** A tenant's oldest events with the time of their commit, for retention. */
+  oldest(tenant: number, limit: number): { event: StoredEvent; atMs: number }[]
+  /** The number of the tenant's oldest event that is retained, or else of its next one. */
+  first(tenant: number): number
+}
+
+export interface DeadLetterFilter {
+  /** Internal number of a session. */
+  readonly session?: number
+  readonly code?: string
+}
+
+export interface DeadLetters {
+  /** By the public id. Null where unknown or of another tenant. */
+  find(tenant: number, id: string): DeadLetterRow | null
+  /** Newest first. `before` is the number of the last one of the page before. */
+  list(
+    tenant: number,
+    filter: DeadLetterFilter,
+    limit: number,
+    before: number | null,
+  ): DeadLetterRow[]
+}
+
+export interface JobFilter {
+  readonly status?: JobStatus
+  readonly session?: number
+}
+
+export interface Jobs {
+  /** By the public id. Null where unknown or of another tenant. */
+  find(tenant: number, id: string): JobRow | null
+  get(number: number): JobRow | null
+  /** Newest first. `before` is the number of the last one of the page before. */
+  list(tenant: number, filter: JobFilter, limit: number, before: number | null): JobRow[]
+}
+
+export interface Idempotency {
+  get(session: number, keyDigest: Uint8Array): IdempotencyRow | null
+}
+
+/** What a tenant takes of the store. */
+export interface TenantUsage {
+  readonly tenant: number
+  /** Keys and values of its blobs, atoms, events and rejected records. */
+  readonly bytes: number
 }
 
 export interface Rejected {
@@ -218,7 +427,12 @@ export interface Rejected {
 
 export interface Schemas {
   get(tenant: number, name: string, version: string): SchemaDefinition | null
-  list(tenant: number): SchemaDefinition[]
+  /** In order of name and version, those that come after the given one; read as the caller goes on. */
+  list(
+    tenant: number,
+    after: { readonly name: string; readonly version: string } | null,
+  ): Iterable<SchemaDefinition>
+  count(tenant: number): number
 }
 
 export interface ApiKeys {
@@ -228,10 +442,21 @@ export interface ApiKeys {
   version(): number
 }
 
+/** Why nothing can be promised any more. What was acknowledged before is on disk. */
+export interface StoreFailure {
+  /** The file that could not be written. */
+  readonly path: string
+  readonly error: unknown
+  /** The commit has not come back: its thread is still in it, and leaving in order waits for threads. */
+  readonly isStuck: boolean
+}
+
 export interface StoreStatistics {
   /** Bytes of the store's file in use. */
   usedBytes: number
   maxBytes: number
+  /** Writes are refused for want of room, and none has been freed since. */
+  isFull: boolean
   commits: number
   units: number
 }
@@ -245,6 +470,11 @@ export interface Store {
   readonly rejected: Rejected
   readonly schemas: Schemas
   readonly apiKeys: ApiKeys
+  readonly deadLetters: DeadLetters
+  readonly jobs: Jobs
+  readonly idempotency: Idempotency
+  /** Of every tenant that has stored anything. */
+  usage(): TenantUsage[]
   /** 32 random bytes made at creation: the key of tickets. */
   readonly secret: Uint8Array
   /**
@@ -257,6 +487,11 @@ export interface Store {
   commit<T>(unit: (transaction: Transaction) => T, options?: CommitOptions): Promise<T>
   /** Called with the events of each transaction after its flush, in order. One listener. */
   onEvents(listener: (events: readonly StoredEvent[]) => void): void
+  /**
+   * Called once, where a commit fails for anything but want of room and before anybody is told of it:
+   * a listener that ends the process leaves nothing behind that speaks for the store. One listener.
+   */
+  onFailure(listener: (failure: StoreFailure) => void): void
   statistics(): StoreStatistics
   /** Commits what waits, then closes. Idempotent. */
   close(): Promise<void>
@@ -269,9 +504,13 @@ export interface StoreOptions {
   readonly durability: 'flush' | 'commit'
   /** Bound of the bytes in use. The file may be larger by pages that were freed and wait for use. */
   readonly maxBytes: number
+  /** Bytes of the units that wait for their transaction; `limits.commitQueueBytesMax` unless told. */
+  readonly queueBytesMax?: number
   /**
    * True, the default, for the server: the folder is refused while another server has it. False for
    * a tool beside a running server: it may put API keys and nothing else.
    */
   readonly exclusive?: boolean
+  /** Milliseconds since the epoch; the system's clock unless a test brings its own. */
+  readonly now?: () => number
 }

@@ -1,54 +1,78 @@
 import assert from 'node:assert/strict'
-import type { Database, Table, Write } from './database.ts'
-import type { Journal, JournalEntry, JournalMediaItem } from './interfaces.ts'
-import { keyNumber, lastNumber, numberKey } from './keys.ts'
+import type { TableReader, Tables, Write } from './database.ts'
+import type { DeadLetterRepository } from './dead-letters.ts'
+import type { BatchRetry, Journal, JournalEntry, JournalMediaItem } from './interfaces.ts'
+import { keyNumber, lastNumber, numberBytes, numberKey, readNumber, writeNumber } from './keys.ts'
+import type { RetryRepository } from './retries.ts'
 import { decodeRow, encodeRow, ownBytes, parseObject } from './rows.ts'
 
 /**
  * An entry stands in two values under the same key, so that what waits can be counted without reading
- * its pages: a head (layout version, kind, then the record count as 4 bytes big-endian) and the
- * content, which is a page's bytes as they are or a row with hash, byteLength and metadata as JSON
- * text of every media item, one after the other.
+ * its pages: a head (layout version, kind, then the record count and the number of the job that waits for
+ * it, 0 for none, as 8 bytes big-endian each) and the content, which is a page's bytes as they are or a row
+ * with hash, byteLength and metadata as JSON text of every media item, one after the other.
  */
-const layoutVersion = 1
-const headBytes = 6
-const pageKind = 0
+const layoutVersion = 2
+const headBytes = 2 + 2 * numberBytes
+export const pageKind = 0
 const mediaKind = 1
 
-export class JournalRepository implements Journal {
-  readonly #heads: Table
-  readonly #contents: Table
+interface Head {
+  readonly kind: number
+  readonly records: number
+  readonly job: number | null
+}
 
-  constructor(database: Database) {
-    this.#heads = database.table('journal')
-    this.#contents = database.table('journal-contents')
+/** What of an entry has to be known to remove it. */
+interface JournalOwner {
+  readonly batch: number
+  readonly number: number
+  readonly items: readonly JournalMediaItem[]
+}
+
+export class JournalRepository implements Journal {
+  readonly #heads: TableReader
+  readonly #contents: TableReader
+  readonly #dropped: TableReader
+  readonly #retries: RetryRepository
+  readonly #deadLetters: DeadLetterRepository
+
+  constructor(tables: Tables, retries: RetryRepository, deadLetters: DeadLetterRepository) {
+    this.#heads = tables.table('journal')
+    this.#contents = tables.table('journal-contents')
+    this.#dropped = tables.table('dropped-sessions')
+    this.#retries = retries
+    this.#deadLetters = deadLetters
   }
 
   batch(session: number, batch: number): JournalEntry[] {
     const range = { from: numberKey(session, batch, 0), to: numberKey(session, batch, lastNumber) }
     return Array.from(this.#heads.entries(range), ({ key, value }) => {
-      const { kind, records } = decodeHead(value)
-      const bytes = this.#contents.get(key)
-      assert(bytes !== null, 'a journal entry has a content')
+      const { kind, records, job } = decodeHead(value)
       return {
         session,
         number: keyNumber(key, 2),
         batch,
         records,
+        job,
         content:
           kind === pageKind
-            ? { kind: 'page', bytes }
-            : { kind: 'media', items: decodeItems(bytes) },
+            ? { kind: 'page', bytes: this.#content(key) }
+            : { kind: 'media', items: decodeItems(this.#content(key)) },
       }
     })
   }
 
-  heads(session: number, batch: number): { number: number; records: number }[] {
+  heads(session: number, batch: number): { number: number; records: number; job: number | null }[] {
     const range = { from: numberKey(session, batch, 0), to: numberKey(session, batch + 1, 0) }
-    return [...this.#heads.entries(range)].map(({ key, value }) => ({
-      number: keyNumber(key, 2),
-      records: decodeHead(value).records,
-    }))
+    return Array.from(this.#heads.entries(range), ({ key, value }) => {
+      const { records, job } = decodeHead(value)
+      return { number: keyNumber(key, 2), records, job }
+    })
+  }
+
+  retry(session: number, batch: number): BatchRetry | null {
+    return this.#retries.get(session, batch)
   }
 
   pending(): { session: number; batch: number; records: number; firstNumber: number }[] {
@@ -62,41 +86,62 @@ export class JournalRepository implements Journal {
       if (last?.session === session && last.batch === batch) last.records += records
       else batches.push({ session, batch, records, firstNumber: keyNumber(key, 2) })
     }
-    return batches
+    return batches.filter(
+      ({ session, batch }) =>
+        !this.#deadLetters.isDead(session, batch) && !this.#dropped.has(numberKey(session)),
+    )
+  }
+
+  /** A session's entries in order, lazily, each with the items whose blobs are its own. */
+  *ofSession(session: number): Iterable<JournalOwner> {
+    const range = { from: numberKey(session, 0, 0), to: numberKey(session, lastNumber, 0) }
+    for (const { key, value } of this.#heads.entries(range)) {
+      const isPage = decodeHead(value).kind === pageKind
+      const items = isPage ? [] : decodeItems(this.#content(key))
+      yield { batch: keyNumber(key, 1), number: keyNumber(key, 2), items }
+    }
   }
 
   writes(entry: JournalEntry): Write[] {
-    const { session, batch, number, records, content } = entry
+    const { session, batch, number, records, job, content } = entry
     const key = numberKey(session, batch, number)
     const kind = content.kind === 'page' ? pageKind : mediaKind
     const value = content.kind === 'page' ? content.bytes : encodeItems(content.items)
     return [
-      { table: this.#heads, key, value: encodeHead(kind, records) },
-      { table: this.#contents, key, value },
+      { table: 'journal', key, value: encodeHead({ kind, records, job }) },
+      { table: 'journal-contents', key, value },
     ]
   }
 
   removals(session: number, batch: number, number: number): Write[] {
     const key = numberKey(session, batch, number)
     return [
-      { table: this.#heads, key, value: null },
-      { table: this.#contents, key, value: null },
+      { table: 'journal', key, value: null },
+      { table: 'journal-contents', key, value: null },
     ]
+  }
+
+  #content(key: Uint8Array): Uint8Array {
+    const bytes = this.#contents.get(key)
+    assert(bytes !== null, 'a journal entry has a content')
+    return bytes
   }
 }
 
-function encodeHead(kind: number, records: number): Uint8Array {
+function encodeHead({ kind, records, job }: Head): Uint8Array {
   const head = Buffer.allocUnsafe(headBytes)
   head[0] = layoutVersion
   head[1] = kind
-  head.writeUInt32BE(records, 2)
+  writeNumber(head, records, 2)
+  writeNumber(head, job ?? 0, 2 + numberBytes)
   return head
 }
 
-function decodeHead(bytes: Uint8Array): { kind: number; records: number } {
-  assert(bytes.byteLength === headBytes && bytes[0] === layoutVersion, 'a journal head of layout 1')
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return { kind: view.getUint8(1), records: view.getUint32(2) }
+export function decodeHead(bytes: Uint8Array): Head {
+  const isKnown = bytes.byteLength === headBytes && bytes[0] === layoutVersion
+  assert(isKnown, `a journal head of layout ${layoutVersion}`)
+  const job = readNumber(bytes, 2 + numberBytes)
+  return { kind: bytes[1] as number, records: readNumber(bytes, 2), job: job === 0 ? null : job }
 }
 
 function encodeItems(items: readonly JournalMediaItem[]): Uint8Array {
@@ -106,7 +151,7 @@ function encodeItems(items: readonly JournalMediaItem[]): Uint8Array {
   )
 }
 
-function decodeItems(bytes: Uint8Array): JournalMediaItem[] {
+export function decodeItems(bytes: Uint8Array): JournalMediaItem[] {
   const flat = decodeRow(layoutVersion, bytes)
   const items: JournalMediaItem[] = []
   for (let index = 0; index < flat.length; index += 3) {

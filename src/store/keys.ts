@@ -4,22 +4,34 @@ import assert from 'node:assert/strict'
  * The one place that knows how keys are laid out. Every number is 8 bytes big-endian, so that LMDB's
  * byte order is numeric order and a range of a session or tenant is one run of neighbouring keys.
  *
- *   meta              name as text
- *   sessions          session                      what is set once
- *   session-states    session                      what uploads change
- *   session-ids       id as text                   the session's number
- *   tenant-sessions   tenant, session              type and status, for filtered lists
- *   open-sessions     session                      sessions that have not ended
- *   atoms             session, seq
- *   blobs             tenant, 32 bytes of SHA-256
- *   journal           session, batch, number       kind and record count
- *   journal-contents  session, batch, number       page bytes or media items
- *   events            tenant, number
- *   session-events    session, number              empty: the event stands under its tenant
- *   tenant-events     tenant                       the number of the last event
- *   rejected          session, seq
- *   schemas           tenant, name, 0, version
- *   api-keys          32 bytes of SHA-256
+ *   meta                  name as text
+ *   sessions              session                      what is set once
+ *   session-states        session                      what uploads change
+ *   session-ids           id as text                   the session's number
+ *   tenant-sessions       tenant, session              type and status, for filtered lists
+ *   open-sessions         created at, session          empty: sessions that have not ended
+ *   dropped-sessions      session                      empty: sessions whose removal has begun
+ *   atoms                 session, seq
+ *   blobs                 tenant, 32 bytes of SHA-256
+ *   blob-users            tenant, 32 bytes of SHA-256  how many occurrences, where it is not one
+ *   journal               session, batch, number       kind, record count and job
+ *   journal-contents      session, batch, number       page bytes or media items
+ *   retries               session, batch
+ *   dead-letters          tenant, number
+ *   dead-letter-ids       id as text                   tenant and number
+ *   session-dead-letters  session, number              empty
+ *   dead-batches          session, batch               empty: batches that are dead letters
+ *   jobs                  number
+ *   job-ids               id as text                   the job's number
+ *   tenant-jobs           tenant, number               status, session and age, for filtered lists
+ *   idempotency           session, 32 bytes of SHA-256
+ *   idempotency-times     created at, session, SHA-256 empty
+ *   events                tenant, number
+ *   session-events        session, number              empty: the event stands under its tenant
+ *   tenants               tenant                       counters and bytes
+ *   rejected              session, seq
+ *   schemas               tenant, name, 0, version
+ *   api-keys              32 bytes of SHA-256
  */
 
 export const numberBytes = 8
@@ -44,11 +56,14 @@ export function keyNumber(key: Uint8Array, position: number): number {
   return readNumber(key, position * numberBytes)
 }
 
-export function blobKey(tenant: number, hash: Uint8Array): Uint8Array {
-  assert(hash.byteLength === digestBytes, 'a blob is named by a SHA-256')
-  const key = Buffer.allocUnsafe(numberBytes + digestBytes)
-  writeNumber(key, tenant, 0)
-  key.set(hash, numberBytes)
+/** Numbers in sequence, then a SHA-256: a tenant's blob, a session's idempotency key. */
+export function hashKey(numbers: readonly number[], hash: Uint8Array): Uint8Array {
+  assert(hash.byteLength === digestBytes, 'the key ends with a SHA-256')
+  const key = Buffer.allocUnsafe(numbers.length * numberBytes + digestBytes)
+  for (let index = 0; index < numbers.length; index += 1) {
+    writeNumber(key, numbers[index] as number, index * numberBytes)
+  }
+  key.set(hash, numbers.length * numberBytes)
   return key
 }
 
@@ -72,9 +87,14 @@ export function schemaKey(tenant: number, name: string, version: string): Uint8A
 
 export function writeNumber(target: Uint8Array, number: number, offset: number): void {
   assert(Number.isSafeInteger(number) && number >= 0, 'keys hold counts')
-  const view = new DataView(target.buffer, target.byteOffset, target.byteLength)
-  view.setUint32(offset, Math.floor(number / 2 ** 32))
-  view.setUint32(offset + 4, number % 2 ** 32)
+  // Byte by byte: a DataView for each number would cost more than all the rest of a key.
+  const high = Math.floor(number / 2 ** 32)
+  const low = number % 2 ** 32
+  for (let index = 0; index < numberBytes / 2; index += 1) {
+    const shift = 24 - 8 * index
+    target[offset + index] = (high >>> shift) & 0xff
+    target[offset + 4 + index] = (low >>> shift) & 0xff
+  }
 }
 
 export function readNumber(source: Uint8Array, offset: number): number {

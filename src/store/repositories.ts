@@ -1,32 +1,47 @@
 import { ApiKeyRepository } from './api-keys.ts'
 import { AtomRepository } from './atoms.ts'
 import { BlobRepository } from './blobs.ts'
-import type { Database } from './database.ts'
+import type { Tables } from './database.ts'
+import { DeadLetterRepository } from './dead-letters.ts'
 import { EventRepository } from './events.ts'
+import { IdempotencyRepository } from './idempotency.ts'
+import { JobRepository } from './jobs.ts'
 import { JournalRepository } from './journal.ts'
 import { RejectedRepository } from './rejected.ts'
+import { RetryRepository } from './retries.ts'
 import { SchemaRepository } from './schemas.ts'
 import { SessionRepository } from './sessions.ts'
+import { TenantRepository } from './tenants.ts'
 
-/** One of each kind of row, over one database: what reads it and what says how it is written. */
+/** One of each kind of row, over one set of tables: what reads it and what says how it is written. */
 export class Repositories {
   readonly sessions: SessionRepository
   readonly atoms: AtomRepository
   readonly blobs: BlobRepository
+  readonly retries: RetryRepository
+  readonly deadLetters: DeadLetterRepository
   readonly journal: JournalRepository
+  readonly jobs: JobRepository
+  readonly idempotency: IdempotencyRepository
+  readonly tenants: TenantRepository
   readonly events: EventRepository
   readonly rejected: RejectedRepository
   readonly schemas: SchemaRepository
   readonly apiKeys: ApiKeyRepository
 
-  constructor(database: Database) {
-    this.sessions = new SessionRepository(database)
-    this.atoms = new AtomRepository(database)
-    this.blobs = new BlobRepository(database)
-    this.journal = new JournalRepository(database)
-    this.events = new EventRepository(database)
-    this.rejected = new RejectedRepository(database)
-    this.schemas = new SchemaRepository(database)
-    this.apiKeys = new ApiKeyRepository(database)
+  constructor(tables: Tables) {
+    this.sessions = new SessionRepository(tables)
+    this.atoms = new AtomRepository(tables)
+    this.blobs = new BlobRepository(tables)
+    this.retries = new RetryRepository(tables)
+    this.deadLetters = new DeadLetterRepository(tables)
+    this.journal = new JournalRepository(tables, this.retries, this.deadLetters)
+    this.jobs = new JobRepository(tables)
+    this.idempotency = new IdempotencyRepository(tables)
+    this.tenants = new TenantRepository(tables)
+    this.events = new EventRepository(tables, this.tenants)
+    this.rejected = new RejectedRepository(tables)
+    this.schemas = new SchemaRepository(tables)
+    this.apiKeys = new ApiKeyRepository(tables)
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { Packr } from 'msgpackr'
+import type { TableName } from './database.ts'
 
 /**
  * How rows are stored: a msgpack array whose first item is the version of its layout. What clients
@@ -7,6 +8,13 @@ import { Packr } from 'msgpackr'
  * replaces halves of surrogate pairs, and what was sent must come back.
  */
 const packr = new Packr({ useRecords: false })
+
+/** A row that is there, with what it takes: the bytes of its key and its value. */
+export interface StoredRow {
+  readonly table: TableName
+  readonly key: Uint8Array
+  readonly bytes: number
+}
 
 /** A layout version, then the items, in a buffer of their own. */
 export function encodeRow(version: number, items: readonly unknown[]): Uint8Array {
@@ -31,4 +39,26 @@ export function ownBytes(bytes: unknown): Uint8Array {
 export function parseObject(text: unknown): Record<string, unknown> {
   assert(typeof text === 'string', 'the row holds JSON text here')
   return JSON.parse(text) as Record<string, unknown>
+}
+
+/** A row whose items are these fields of an object, in order. */
+export function encodeFields<R extends object>(
+  version: number,
+  fields: readonly (keyof R)[],
+  row: R,
+): Uint8Array {
+  return encodeRow(
+    version,
+    fields.map((field) => row[field]),
+  )
+}
+
+export function decodeFields<F extends string>(
+  version: number,
+  fields: readonly F[],
+  bytes: Uint8Array,
+): Record<F, unknown> {
+  const items = decodeRow(version, bytes)
+  const members = fields.map((field, index) => [field, items[index]] as const)
+  return Object.fromEntries(members) as Record<F, unknown>
 }

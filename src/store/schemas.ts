@@ -1,5 +1,5 @@
 import type { SchemaDefinition } from '../contracts/schema.ts'
-import type { Database, Table, Write } from './database.ts'
+import type { TableReader, Tables, Write } from './database.ts'
 import type { Schemas } from './interfaces.ts'
 import { fitsKey, numberKey, schemaKey } from './keys.ts'
 import { decodeRow, encodeRow, parseObject } from './rows.ts'
@@ -8,10 +8,10 @@ import { decodeRow, encodeRow, parseObject } from './rows.ts'
 const layoutVersion = 1
 
 export class SchemaRepository implements Schemas {
-  readonly #table: Table
+  readonly #table: TableReader
 
-  constructor(database: Database) {
-    this.#table = database.table('schemas')
+  constructor(tables: Tables) {
+    this.#table = tables.table('schemas')
   }
 
   get(tenant: number, name: string, version: string): SchemaDefinition | null {
@@ -21,14 +21,29 @@ export class SchemaRepository implements Schemas {
     return value === null ? null : decodeSchema(value)
   }
 
-  list(tenant: number): SchemaDefinition[] {
+  *list(
+    tenant: number,
+    after: { readonly name: string; readonly version: string } | null,
+  ): Iterable<SchemaDefinition> {
+    // The least key after another one is that one and a zero byte.
+    const from =
+      after === null
+        ? numberKey(tenant)
+        : Buffer.concat([schemaKey(tenant, after.name, after.version), Uint8Array.of(0)])
+    const range = { from, to: numberKey(tenant + 1) }
+    for (const { value } of this.#table.entries(range)) yield decodeSchema(value)
+  }
+
+  count(tenant: number): number {
+    let count = 0
     const range = { from: numberKey(tenant), to: numberKey(tenant + 1) }
-    return Array.from(this.#table.entries(range), ({ value }) => decodeSchema(value))
+    for (const _key of this.#table.keys(range)) count += 1
+    return count
   }
 
   write(tenant: number, definition: SchemaDefinition): Write {
     return {
-      table: this.#table,
+      table: 'schemas',
       key: schemaKey(tenant, definition.schemaName, definition.schemaVersion),
       value: encodeRow(layoutVersion, [JSON.stringify(definition)]),
     }

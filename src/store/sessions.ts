@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { hasEnded } from '../contracts/http.ts'
-import { limits } from '../limits.ts'
-import type { Database, Table, Write } from './database.ts'
+import type { TableReader, Tables, Write } from './database.ts'
 import type { SessionFilter, SessionRow, Sessions } from './interfaces.ts'
 import { fitsKey, keyNumber, lastNumber, numberKey, readNumber, textKey } from './keys.ts'
-import { decodeRow, encodeRow, ownBytes, parseObject } from './rows.ts'
+import { decodeFields, encodeFields, encodeRow, ownBytes, parseObject } from './rows.ts'
+import { SessionCache } from './session-cache.ts'
 
 /**
  * A session stands in two rows: what is set once (a schema or metadata of many kilobytes may be in
- * it) and what every upload changes, about 100 bytes. The order of the fields is the layout.
+ * it) and what every upload changes, about 200 bytes. The order of the fields is the layout.
  */
 const settingsVersion = 1
 const settingsFields = [
@@ -24,7 +24,7 @@ const settingsFields = [
   'decode',
   'createdAtMs',
 ] as const
-const stateVersion = 1
+const stateVersion = 2
 const stateFields = [
   'status',
   'lastActivityAtMs',
@@ -42,6 +42,14 @@ const stateFields = [
   'rejectedRows',
   'journalEntries',
   'chain',
+  'recordsDead',
+  'deadLetters',
+  'ending',
+  'final',
+  'eventsDroppedThrough',
+  'atomRowsDropped',
+  'rejectedRowsDropped',
+  'chainDropped',
 ] as const
 type StoredField = 'number' | (typeof settingsFields)[number] | (typeof stateFields)[number]
 /** Fails to compile when a field of the row is stored nowhere. */
@@ -62,37 +70,41 @@ const lastSessionKey = textKey('last-session')
 
 /** Rows are frozen, so that one object can be handed to every reader. */
 export class SessionRepository implements Sessions {
-  readonly #settings: Table
-  readonly #states: Table
-  readonly #ids: Table
-  readonly #tenants: Table
-  readonly #open: Table
-  readonly #meta: Table
-  /** The rows used last, oldest first. Only this process writes sessions, so they are the truth. */
-  readonly #cache = new Map<number, SessionRow>()
-  readonly #numbers = new Map<string, number>()
+  readonly #settings: TableReader
+  readonly #states: TableReader
+  readonly #ids: TableReader
+  readonly #tenants: TableReader
+  readonly #open: TableReader
+  readonly #dropped: TableReader
+  readonly #meta: TableReader
+  /** Only this process writes sessions, so what is remembered is the truth. */
+  readonly #cache = new SessionCache()
 
-  constructor(database: Database) {
+  constructor(tables: Tables) {
     assert(allFieldsStored)
-    this.#settings = database.table('sessions')
-    this.#states = database.table('session-states')
-    this.#ids = database.table('session-ids')
-    this.#tenants = database.table('tenant-sessions')
-    this.#open = database.table('open-sessions')
-    this.#meta = database.table('meta')
+    this.#settings = tables.table('sessions')
+    this.#states = tables.table('session-states')
+    this.#ids = tables.table('session-ids')
+    this.#tenants = tables.table('tenant-sessions')
+    this.#open = tables.table('open-sessions')
+    this.#dropped = tables.table('dropped-sessions')
+    this.#meta = tables.table('meta')
   }
 
   find(tenant: number, id: string): SessionRow | null {
-    const number = this.#numbers.get(id) ?? this.#readNumber(id)
+    const number = this.#cache.number(id) ?? this.#readNumber(id)
     const row = number === null ? null : this.get(number)
     return row?.tenant === tenant ? row : null
   }
 
   get(number: number): SessionRow | null {
-    const cached = this.#cache.get(number)
-    const row = cached ?? this.#read(number)
+    const row = this.#cache.get(number) ?? (this.isDropping(number) ? null : this.read(number))
     if (row !== null) this.keep(row)
     return row
+  }
+
+  stored(number: number): SessionRow | null {
+    return this.isDropping(number) ? null : this.#decoded(number)
   }
 
   list(tenant: number, filter: SessionFilter, limit: number, before: number | null): SessionRow[] {
@@ -103,22 +115,33 @@ export class SessionRepository implements Sessions {
     for (const { key, value } of this.#tenants.entries(range)) {
       if (filter.type !== undefined && types[value[0] as number] !== filter.type) continue
       if (filter.status !== undefined && statuses[value[1] as number] !== filter.status) continue
-      const number = keyNumber(key, 1)
-      // A long list must not push the rows in use out of the cache.
-      const row = this.#cache.get(number) ?? this.#read(number)
-      assert(row !== null, 'the index names sessions that are there')
-      rows.push(row)
+      rows.push(this.#indexed(keyNumber(key, 1)))
       if (rows.length === limit) break
     }
     return rows
   }
 
   open(): SessionRow[] {
+    return this.openBefore(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
+  }
+
+  openBefore(createdBeforeMs: number, limit: number): SessionRow[] {
     const rows: SessionRow[] = []
-    for (const key of this.#open.keys({ from: numberKey(0), to: numberKey(lastNumber) })) {
-      const row = this.#read(keyNumber(key, 0))
-      assert(row !== null, 'the index names sessions that are there')
+    if (limit <= 0 || createdBeforeMs <= 0) return rows
+    const end = Math.min(Math.ceil(createdBeforeMs), lastNumber)
+    for (const key of this.#open.keys({ from: numberKey(0, 0), to: numberKey(end, 0) })) {
+      const row = this.#indexed(keyNumber(key, 1))
+      if (row.createdAtMs >= createdBeforeMs) continue
       rows.push(row)
+      if (rows.length === limit) break
+    }
+    return rows
+  }
+
+  dropping(): SessionRow[] {
+    const rows: SessionRow[] = []
+    for (const key of this.#dropped.keys({ from: numberKey(0), to: numberKey(lastNumber) })) {
+      rows.push(this.#indexed(keyNumber(key, 0)))
     }
     return rows
   }
@@ -129,54 +152,100 @@ export class SessionRepository implements Sessions {
     return value === null ? 0 : readNumber(value, 0)
   }
 
-  /** Remembers a committed row, at the cost of the one that was not used for longest. */
+  /** Whether its removal has begun: then nobody outside finds it. */
+  isDropping(number: number): boolean {
+    return this.#dropped.has(numberKey(number))
+  }
+
+  /** As it is stored, also where it is being removed. */
+  read(number: number): SessionRow | null {
+    return this.#cache.get(number) ?? this.#decoded(number)
+  }
+
+  /** Remembers a committed row. */
   keep(row: SessionRow): void {
-    this.#cache.delete(row.number)
-    this.#cache.set(row.number, row)
-    this.#numbers.set(row.id, row.number)
-    if (this.#cache.size <= limits.sessionCacheMax) return
-    const [oldest] = this.#cache.values()
-    if (oldest === undefined) return
-    this.#cache.delete(oldest.number)
-    this.#numbers.delete(oldest.id)
+    this.#cache.keep(row)
+  }
+
+  /** A row whose removal has begun is not remembered. */
+  forget(row: SessionRow): void {
+    this.#cache.forget(row)
+  }
+
+  /** How a session that has just got its number is written, beside its rows and its indexes. */
+  creation(row: SessionRow): Write[] {
+    const value = numberKey(row.number)
+    return [
+      { table: 'session-ids', key: textKey(row.id), value },
+      { table: 'meta', key: lastSessionKey, value },
+    ]
   }
 
   /** What has to be written for `row` where `base` is stored; nothing where they are the same. */
-  writes(row: SessionRow, base: SessionRow | null): Write[] {
+  rowWrites(row: SessionRow, base: SessionRow | null): Write[] {
     const writes: Write[] = []
     const key = numberKey(row.number)
-    if (base === null) {
-      writes.push({ table: this.#ids, key: textKey(row.id), value: key })
-      writes.push({ table: this.#meta, key: lastSessionKey, value: key })
-    }
     if (base === null || settingsFields.some((field) => row[field] !== base[field])) {
-      writes.push({ table: this.#settings, key, value: encodeSettings(row) })
+      writes.push({ table: 'sessions', key, value: encodeSettings(row) })
     }
-    if (base !== null && stateFields.every((field) => row[field] === base[field])) return writes
-    writes.push({ table: this.#states, key, value: encodeState(row) })
-    if (base?.status === row.status) return writes
-    writes.push({
-      table: this.#tenants,
-      key: numberKey(row.tenant, row.number),
-      value: Uint8Array.of(types.indexOf(row.type), statuses.indexOf(row.status)),
-    })
-    const ended = hasEnded(row.status)
-    if (base === null || hasEnded(base.status) !== ended) {
-      writes.push({ table: this.#open, key, value: ended ? null : new Uint8Array(0) })
+    if (base === null || stateFields.some((field) => row[field] !== base[field])) {
+      const value = encodeFields(stateVersion, stateFields, row)
+      writes.push({ table: 'session-states', key, value })
     }
     return writes
+  }
+
+  /** The same for the indexes that know a session by its status. */
+  indexWrites(row: SessionRow, base: SessionRow | null): Write[] {
+    if (base?.status === row.status) return []
+    const value = Uint8Array.of(types.indexOf(row.type), statuses.indexOf(row.status))
+    const writes: Write[] = [
+      { table: 'tenant-sessions', key: numberKey(row.tenant, row.number), value },
+    ]
+    const ended = hasEnded(row.status)
+    if (base === null || hasEnded(base.status) !== ended) {
+      const key = numberKey(Math.floor(row.createdAtMs), row.number)
+      writes.push({ table: 'open-sessions', key, value: ended ? null : new Uint8Array(0) })
+    }
+    return writes
+  }
+
+  /** How nobody finds an ended session any more; its rows stay until the rest of it is gone. */
+  hiding(row: SessionRow): Write[] {
+    return [
+      { table: 'session-ids', key: textKey(row.id), value: null },
+      { table: 'tenant-sessions', key: numberKey(row.tenant, row.number), value: null },
+      { table: 'dropped-sessions', key: numberKey(row.number), value: new Uint8Array(0) },
+    ]
+  }
+
+  /** How the rows of a hidden session go. */
+  removal(row: SessionRow): Write[] {
+    const key = numberKey(row.number)
+    return [
+      { table: 'sessions', key, value: null },
+      { table: 'session-states', key, value: null },
+      { table: 'dropped-sessions', key, value: null },
+    ]
+  }
+
+  /** A long list must not push the rows in use out of the cache. */
+  #indexed(number: number): SessionRow {
+    const row = this.read(number)
+    assert(row !== null, 'the index names sessions that are there')
+    return row
+  }
+
+  #decoded(number: number): SessionRow | null {
+    const key = numberKey(number)
+    const settings = this.#settings.get(key)
+    const state = this.#states.get(key)
+    return settings === null || state === null ? null : decodeSession(number, settings, state)
   }
 
   #readNumber(id: string): number | null {
     const bytes = fitsKey(id) ? this.#ids.get(textKey(id)) : null
     return bytes === null ? null : readNumber(bytes, 0)
-  }
-
-  #read(number: number): SessionRow | null {
-    const key = numberKey(number)
-    const settings = this.#settings.get(key)
-    const state = this.#states.get(key)
-    return settings === null || state === null ? null : decodeSession(number, settings, state)
   }
 }
 
@@ -185,6 +254,7 @@ export function freezeSession(row: SessionRow): SessionRow {
   deepFreeze(row.metadata)
   Object.freeze(row.retry)
   Object.freeze(row.decode)
+  if (row.final !== null) Object.freeze(row.final)
   return Object.freeze(row)
 }
 
@@ -195,22 +265,16 @@ function encodeSettings(row: SessionRow): Uint8Array {
   return encodeRow(settingsVersion, items)
 }
 
-function encodeState(row: SessionRow): Uint8Array {
-  return encodeRow(
-    stateVersion,
-    stateFields.map((field) => row[field]),
-  )
-}
-
 function decodeSession(number: number, settings: Uint8Array, state: Uint8Array): SessionRow {
-  const fields: [string, unknown][] = []
-  const settingsItems = decodeRow(settingsVersion, settings)
-  for (const [index, field] of settingsFields.entries()) fields.push([field, settingsItems[index]])
-  const stateItems = decodeRow(stateVersion, state)
-  for (const [index, field] of stateFields.entries()) fields.push([field, stateItems[index]])
-  const row = { number, ...Object.fromEntries(fields) } as SessionRow
+  const row = {
+    number,
+    ...decodeFields(settingsVersion, settingsFields, settings),
+    ...decodeFields(stateVersion, stateFields, state),
+  } as SessionRow
   row.metadata = parseObject(row.metadata)
   row.chain = ownBytes(row.chain)
+  row.chainDropped = ownBytes(row.chainDropped)
+  if (row.final !== null) row.final.chain = ownBytes(row.final.chain)
   return freezeSession(row)
 }
 

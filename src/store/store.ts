@@ -1,21 +1,24 @@
 import { randomBytes } from 'node:crypto'
 import type { StoredEvent } from '../contracts/events.ts'
+import { limits } from '../limits.ts'
 import { Committer } from './committer.ts'
 import { Database } from './database.ts'
 import { FolderLock } from './folder-lock.ts'
 import type {
   CommitOptions,
   Store,
+  StoreFailure,
   StoreOptions,
   StoreStatistics,
+  TenantUsage,
   Transaction,
 } from './interfaces.ts'
 import { numberKey, readNumber, textKey } from './keys.ts'
 import { Repositories } from './repositories.ts'
 
 /** Rises with every change after which an older program would misread what is stored. */
-const formatVersion = 1
-const formatKey = textKey('format')
+export const formatVersion = 2
+export const formatKey = textKey('format')
 const secretKey = textKey('secret')
 const secretBytes = 32
 
@@ -31,7 +34,7 @@ export function openStore(options: StoreOptions): Store {
   try {
     database = new Database({ path, maxBytes, flush: durability === 'flush' })
     const secret = initialise(database, path)
-    return new LmdbStore(database, secret, maxBytes, lock)
+    return new LmdbStore(database, secret, lock, options)
   } catch (error) {
     void database?.close()
     lock?.release()
@@ -47,13 +50,27 @@ class LmdbStore extends Repositories implements Store {
   readonly #maxBytes: number
   #closing: Promise<void> | null = null
 
-  constructor(database: Database, secret: Uint8Array, maxBytes: number, lock: FolderLock | null) {
+  constructor(
+    database: Database,
+    secret: Uint8Array,
+    lock: FolderLock | null,
+    { maxBytes, queueBytesMax, now }: StoreOptions,
+  ) {
     super(database)
     this.secret = secret
     this.#database = database
     this.#lock = lock
     this.#maxBytes = maxBytes
-    this.#committer = new Committer(database, this, lock !== null, maxBytes)
+    const { commitLookIntervalMs } = limits
+    this.#committer = new Committer(
+      database,
+      this,
+      lock !== null,
+      maxBytes,
+      commitLookIntervalMs,
+      now,
+      queueBytesMax,
+    )
   }
 
   commit<T>(unit: (transaction: Transaction) => T, options?: CommitOptions): Promise<T> {
@@ -64,10 +81,19 @@ class LmdbStore extends Repositories implements Store {
     this.#committer.onEvents(listener)
   }
 
+  onFailure(listener: (failure: StoreFailure) => void): void {
+    this.#committer.onFailure(listener)
+  }
+
+  usage(): TenantUsage[] {
+    return this.tenants.list().map(({ tenant, bytes }) => ({ tenant, bytes }))
+  }
+
   statistics(): StoreStatistics {
     return {
       usedBytes: this.#database.usedBytes(),
       maxBytes: this.#maxBytes,
+      isFull: this.#committer.isFull,
       commits: this.#committer.commits,
       units: this.#committer.units,
     }

@@ -1,52 +1,101 @@
+import { giveBack, ownBuffer } from '../contracts/buffers.ts'
 import { Refusal, retryLater } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
 import type { Exchange } from './exchange.ts'
+import { Pace, type PaceOptions, type Transfer } from './pace.ts'
 
 /** The client went away or was cut before its body was complete; there is nobody to answer. */
 export class ClientGone extends Error {}
 
-/** The bytes of all bodies that are being read, decoded or waiting. */
-export class BodyBudget {
-  #usedBytes = 0
+export interface BodyBudgetOptions {
+  readonly bytesMax?: number
+  readonly onChange?: (usedBytes: number) => void
+  /** Whether the process is short of memory, for reasons that a budget does not see. */
+  readonly isShort?: () => boolean
+}
 
-  constructor(
-    private readonly bytesMax: number = limits.bodiesInFlightBytesMax,
-    private readonly onChange: (usedBytes: number) => void = () => {},
-  ) {}
+/**
+ * The bytes of all bodies that are being read, decoded or waiting. A body whose length is known claims
+ * it with its head: if many began that cannot all be kept, each would be refused half read.
+ */
+export class BodyBudget {
+  readonly bytesMax: number
+  readonly #onChange: (usedBytes: number) => void
+  readonly #isShort: () => boolean
+  #usedBytes = 0
+  #claimedBytes = 0
+
+  constructor(options: BodyBudgetOptions = {}) {
+    this.bytesMax = options.bytesMax ?? limits.bodiesInFlightBytesMax
+    this.#onChange = options.onChange ?? (() => {})
+    this.#isShort = options.isShort ?? (() => false)
+  }
 
   lease(): BodyLease {
     return new BodyLease(this)
   }
 
+  /**
+   * Throws Refusal `SATURATED` while memory is short. One body is let in all the same where there is no
+   * other: what is in use then is nobody's body and may stay for long.
+   */
+  requireMemory(): void {
+    if (this.#isShort() && this.#usedBytes + this.#claimedBytes > 0) throw retryLater('SATURATED')
+  }
+
   take(bytes: number): boolean {
-    if (this.#usedBytes + bytes > this.bytesMax) return false
-    this.#set(this.#usedBytes + bytes)
+    if (this.#usedBytes + this.#claimedBytes + bytes > this.bytesMax) return false
+    this.#usedBytes += bytes
+    this.#onChange(this.#usedBytes)
     return true
   }
 
   release(bytes: number): void {
-    this.#set(this.#usedBytes - bytes)
+    this.#usedBytes -= bytes
+    this.#onChange(this.#usedBytes)
   }
 
-  #set(usedBytes: number): void {
-    this.#usedBytes = usedBytes
-    this.onChange(usedBytes)
+  claim(bytes: number): boolean {
+    if (this.#usedBytes + this.#claimedBytes + bytes > this.bytesMax) return false
+    this.#claimedBytes += bytes
+    return true
+  }
+
+  unclaim(bytes: number): void {
+    this.#claimedBytes -= bytes
   }
 }
 
 /** What one body holds of the budget, until its request is answered. */
 export class BodyLease {
   #heldBytes = 0
+  #claimedBytes = 0
 
   constructor(private readonly budget: BodyBudget) {}
 
+  /** Keeps room for bytes to come. Throws Refusal `SATURATED` where there is none. */
+  claim(bytes: number): void {
+    if (!this.budget.claim(bytes)) throw retryLater('SATURATED')
+    this.#claimedBytes += bytes
+  }
+
+  /** The room that is not used yet goes to whoever comes first. */
+  unclaim(): void {
+    this.budget.unclaim(this.#claimedBytes)
+    this.#claimedBytes = 0
+  }
+
   /** Throws Refusal `SATURATED` where the budget has no room. */
   grow(bytes: number): void {
+    const ownBytes = Math.min(bytes, this.#claimedBytes)
+    this.budget.unclaim(ownBytes)
+    this.#claimedBytes -= ownBytes
     if (!this.budget.take(bytes)) throw retryLater('SATURATED')
     this.#heldBytes += bytes
   }
 
   release(): void {
+    this.unclaim()
     if (this.#heldBytes > 0) this.budget.release(this.#heldBytes)
     this.#heldBytes = 0
   }
@@ -63,16 +112,23 @@ function noBody(): Body {
   return { buffer: new ArrayBuffer(0), byteLength: 0 }
 }
 
-/** Reads bodies within a cap, the budget and a deadline. */
+/** One body on its way in. */
+interface Arrival extends Transfer {
+  movedBytes: number
+  readonly beganMs: number
+  readonly lease: BodyLease
+}
+
+/** Reads bodies within a cap, the budget and a pace. */
 export class BodyReader {
-  readonly #reading = new Set<{ readonly exchange: Exchange; readonly deadlineMs: number }>()
+  readonly #pace: Pace
+  readonly #claiming = new Set<Arrival>()
   readonly #sweeper: NodeJS.Timeout
 
-  constructor(
-    private readonly timeoutMs: number = limits.bodyTimeoutMs,
-    sweepIntervalMs: number = limits.sweepIntervalMs,
-  ) {
-    this.#sweeper = setInterval(() => this.#sweep(), sweepIntervalMs)
+  constructor(options: PaceOptions = {}) {
+    this.#pace = new Pace(options)
+    const intervalMs = options.sweepIntervalMs ?? limits.sweepIntervalMs
+    this.#sweeper = setInterval(() => this.#endClaims(), intervalMs)
     this.#sweeper.unref()
   }
 
@@ -82,21 +138,29 @@ export class BodyReader {
    */
   read(exchange: Exchange, bytesMax: number, lease: BodyLease): Promise<Body> {
     if (exchange.framing === 'empty') return Promise.resolve(noBody())
-    const target = exchange.contentLength === null ? new Gathered() : new Sized()
+    const { contentLength } = exchange
     const tooLarge = () => new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: bytesMax } })
-    if (exchange.contentLength !== null) {
-      if (exchange.contentLength > bytesMax) throw tooLarge()
-      target.reserve(exchange.contentLength)
+    if (contentLength !== null && contentLength > bytesMax) throw tooLarge()
+    const arrival: Arrival = {
+      movedBytes: 0,
+      beganMs: performance.now(),
+      lease,
+      cut: () => exchange.destroy(),
     }
+    if (contentLength !== null) {
+      lease.claim(contentLength)
+      this.#claiming.add(arrival)
+    }
+    const target = contentLength === null ? new Gathered() : new Sized(contentLength)
     return new Promise((resolve, reject) => {
-      const entry = { exchange, deadlineMs: Date.now() + this.timeoutMs }
       let settled = false
       const settle = (finish: () => void) => {
         settled = true
-        this.#reading.delete(entry)
+        this.#pace.release(arrival)
+        this.#claiming.delete(arrival)
         finish()
       }
-      this.#reading.add(entry)
+      this.#pace.watch(arrival)
       exchange.onClosed(() => {
         if (!settled) settle(() => reject(new ClientGone()))
       })
@@ -104,9 +168,9 @@ export class BodyReader {
         if (settled) return
         try {
           if (target.byteLength + chunk.byteLength > bytesMax) throw tooLarge()
-          // Charged as they come: a length that is only claimed must not keep others out.
           lease.grow(chunk.byteLength)
           target.add(chunk)
+          arrival.movedBytes = target.byteLength
           if (isLast) settle(() => resolve(target.body()))
         } catch (error) {
           settle(() => reject(error))
@@ -117,13 +181,17 @@ export class BodyReader {
 
   close(): void {
     clearInterval(this.#sweeper)
+    this.#pace.close()
   }
 
-  /** A body that drips for ever would hold its bytes of the budget for ever. */
-  #sweep(): void {
-    const nowMs = Date.now()
-    for (const { exchange, deadlineMs } of this.#reading) {
-      if (deadlineMs < nowMs) exchange.destroy()
+  /** A length that is only announced must not keep others out. */
+  #endClaims(): void {
+    const nowMs = performance.now()
+    for (const arrival of this.#claiming) {
+      const comingMs = nowMs - arrival.beganMs - limits.claimGraceMs
+      if (arrival.movedBytes >= (comingMs / 1_000) * limits.claimBytesPerSecondMin) continue
+      arrival.lease.unclaim()
+      this.#claiming.delete(arrival)
     }
   }
 }
@@ -131,10 +199,11 @@ export class BodyReader {
 /** A body of known length is copied once, to its place. */
 class Sized {
   byteLength = 0
-  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0)
+  readonly #bytes: Uint8Array<ArrayBuffer>
 
-  reserve(bytes: number): void {
-    this.#bytes = unzeroed(bytes)
+  constructor(bytes: number) {
+    const isSmall = bytes < limits.mappedBufferBytesMin
+    this.#bytes = isSmall ? unzeroed(bytes) : new Uint8Array(ownBuffer(bytes))
   }
 
   add(chunk: Uint8Array): void {
@@ -152,13 +221,12 @@ class Gathered {
   byteLength = 0
   #bytes = unzeroed(4_096)
 
-  reserve(): void {}
-
   add(chunk: Uint8Array): void {
     const needed = this.byteLength + chunk.byteLength
     if (needed > this.#bytes.byteLength) {
-      const grown = unzeroed(Math.max(needed, 2 * this.#bytes.byteLength))
+      const grown = new Uint8Array(ownBuffer(Math.max(needed, 2 * this.#bytes.byteLength)))
       grown.set(this.#bytes.subarray(0, this.byteLength))
+      giveBack(this.#bytes.buffer)
       this.#bytes = grown
     }
     this.#bytes.set(chunk, this.byteLength)
@@ -167,7 +235,11 @@ class Gathered {
 
   body(): Body {
     const { byteLength } = this
-    return { buffer: this.#bytes.buffer.slice(0, byteLength), byteLength }
+    const { buffer } = this.#bytes
+    if (!buffer.resizable) return { buffer: buffer.slice(0, byteLength), byteLength }
+    // Gives the rest of its pages back.
+    buffer.resize(byteLength)
+    return { buffer, byteLength }
   }
 }
 

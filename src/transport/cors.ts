@@ -1,3 +1,5 @@
+import { isIP } from 'node:net'
+import type { Config } from '../config.ts'
 import { Refusal } from '../contracts/errors.ts'
 import type { Exchange, WireReply } from './exchange.ts'
 
@@ -24,9 +26,17 @@ const preflightMaxAgeS = 600
 /** Which pages may use the server from a browser: an allow-list of exact origins. */
 export class Cors {
   readonly #origins: ReadonlySet<string>
+  readonly #publicOrigin: string | null
+  readonly #hostName: string
 
-  constructor(origins: readonly string[]) {
-    this.#origins = new Set(origins)
+  constructor({
+    corsOrigins,
+    publicUrl,
+    host,
+  }: Pick<Config, 'corsOrigins' | 'publicUrl' | 'host'>) {
+    this.#origins = new Set(corsOrigins)
+    this.#publicOrigin = publicUrl === null ? null : new URL(publicUrl).origin
+    this.#hostName = host.toLowerCase()
   }
 
   /** Headers for the reply to a request; none lets the browser keep the reply from the page. */
@@ -48,9 +58,22 @@ export class Cors {
   requireAllowed(request: ReadonlyMap<string, string>): void {
     const origin = request.get('origin')
     if (origin === undefined || this.#origins.has(origin)) return
-    const host = request.get('host')
-    if (host !== undefined && (origin === `http://${host}` || origin === `https://${host}`)) return
+    if (origin === this.#ownOrigin(request.get('host') ?? '')) return
     throw new Refusal('ORIGIN_FORBIDDEN')
+  }
+
+  /**
+   * The origin of pages that this server's address serves, null where nothing vouches for it. The
+   * public URL tells, and then alone. Without one it is what Host says, by plain HTTP, which is all
+   * the server speaks, and only where nobody else can own the name: whoever owns another name may
+   * point it at this machine once his page is loaded (DNS rebinding).
+   */
+  #ownOrigin(host: string): string | null {
+    if (this.#publicOrigin !== null) return this.#publicOrigin
+    const name = host.replace(/:\d{1,5}$/, '')
+    const isAddress = isIP(name.replace(/^\[(.+)\]$/, '$1')) !== 0
+    const isOurs = isAddress || name === 'localhost' || name === this.#hostName
+    return isOurs ? `http://${host}` : null
   }
 
   /** The answer to an OPTIONS request. */

@@ -43,15 +43,18 @@ export interface Exchange {
   readonly isOpen: boolean
   /** Fires when the client goes away before the whole reply is out. */
   readonly signal: AbortSignal
-  /** Called once, when the reply is out or the client has gone. */
+  /** Called once: when the reply is out, its body is left to a stream, or the client has gone. */
   onClosed(listener: () => void): void
   /**
    * Must be called in the turn that brought the exchange. `chunk` is only valid during the call.
    */
   read(onChunk: (chunk: Uint8Array, isLast: boolean) => void): void
   reply(reply: WireReply): void
-  /** Sends the head and leaves the body open; null where the client has gone. */
-  stream(status: number, headers: HeaderList): ByteStream | null
+  /**
+   * Sends the head and leaves the body open; null where the client has gone. The stream may live for
+   * days, so it holds nothing of the exchange, which is over with this.
+   */
+  stream(status: number, headers: HeaderList, handlers: StreamHandlers): ByteStream | null
   /** Cuts the connection without a reply. */
   destroy(): void
 }
@@ -61,10 +64,15 @@ export interface ByteStream {
   readonly isOpen: boolean
   /** False where the socket holds these or earlier bytes back: wait for onDrained. */
   write(text: string): boolean
-  /** Called when everything written has left; one listener. */
-  onDrained(listener: () => void): void
   end(lastText: string): void
   destroy(): void
+}
+
+export interface StreamHandlers {
+  /** Everything that was written has left. */
+  drained(): void
+  /** Called once, when the stream has ended or the client has gone. */
+  closed(): void
 }
 
 /** A request to become a WebSocket. Answer it with `reply` or, in the same turn, with `accept`. */
@@ -76,13 +84,15 @@ export interface SocketHandlers {
   open(socket: Socket): void
   /** `bytes` is the socket library's: only valid during the call. */
   message(bytes: ArrayBuffer, isBinary: boolean): void
-  /** Everything that was sent has left. */
+  /** Something of what the socket held back has left. */
   drained(): void
   closed(): void
 }
 
 export interface Socket {
   readonly isOpen: boolean
+  /** What was sent and is held back, 0 once it is closed. */
+  readonly bufferedBytes: number
   /** Sends in one write; false where bytes are held back. */
   send(messages: readonly (string | Uint8Array)[]): boolean
   end(code: number, reason: string): void

@@ -2,6 +2,7 @@ import type { TSchema } from '@sinclair/typebox'
 import type { TypeCheck } from '@sinclair/typebox/compiler'
 import { parseJson } from '../codecs/json.ts'
 import { invalidBody, invalidParameter } from '../contracts/errors.ts'
+import { limits } from '../limits.ts'
 import type { PathParams } from './route-table.ts'
 
 /** The members of a raw query string. Throws Refusal `INVALID_PARAMETER`. */
@@ -11,8 +12,8 @@ export function parseQuery(raw: string): Map<string, string> {
   for (const part of raw.split('&')) {
     if (part === '') continue
     const equals = part.indexOf('=')
-    const name = decode(equals === -1 ? part : part.slice(0, equals), part)
-    if (members.has(name)) throw invalidParameter(name, 'to be given once')
+    const name = decode(equals === -1 ? part : part.slice(0, equals), '')
+    if (members.has(name)) throw invalidParameter(shownName(name), 'to be given once')
     members.set(name, equals === -1 ? '' : decode(part.slice(equals + 1), name))
   }
   return members
@@ -33,7 +34,7 @@ export function readQuery(
     if (!Object.hasOwn(properties, name)) {
       const known = Object.keys(properties)
       throw invalidParameter(
-        name,
+        shownName(name),
         known.length === 0 ? 'no parameters' : `one of: ${known.join(', ')}`,
       )
     }
@@ -108,11 +109,23 @@ function decode(text: string, name: string): string {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch {
-    throw invalidParameter(name, 'percent-encoded UTF-8')
+    throw invalidParameter(shownName(name), 'percent-encoded UTF-8')
   }
 }
 
-/** A JSON pointer as a dotted path: `/retry/maxRetries` is `retry.maxRetries`. */
+/**
+ * The name of a parameter as a refusal tells it. What is no name, or longer than any of ours, may be
+ * a key or a ticket in the wrong place, and those are never shown.
+ */
+function shownName(name: string): string {
+  return /^[\w.[\]-]{1,32}$/.test(name) ? name : 'query'
+}
+
+/**
+ * A JSON pointer as a dotted path: `/retry/maxRetries` is `retry.maxRetries`. Cut, because a member's
+ * name may be as long as a body.
+ */
 function fieldName(pointer: string): string {
-  return pointer.slice(1).replaceAll('/', '.').replaceAll('~1', '/').replaceAll('~0', '~')
+  const path = pointer.slice(1).replaceAll('/', '.').replaceAll('~1', '/').replaceAll('~0', '~')
+  return path.slice(0, limits.shownValueCharsMax)
 }

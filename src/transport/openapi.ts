@@ -76,7 +76,11 @@ function operation(route: Route): Json {
     ...(route.scope === null
       ? { security: [] }
       : { security: security(route), 'x-scope': route.scope, description: `Scope: ${scope}` }),
-    parameters: [...parameters(route, 'params', 'path'), ...parameters(route, 'query', 'query')],
+    parameters: [
+      ...parameters(route, 'params', 'path'),
+      ...parameters(route, 'query', 'query'),
+      ...parameters(route, 'headers', 'header'),
+    ],
     ...(route.body === undefined ? {} : { requestBody: requestBody(route) }),
     responses: { ...successes(route), ...failures(route) },
     ...(route.upgrade === true ? { 'x-websocket': webSocket() } : {}),
@@ -88,7 +92,11 @@ function security(route: Route): Json[] {
   return schemes.map((scheme) => ({ [scheme]: [] }))
 }
 
-function parameters(route: Route, part: 'params' | 'query', place: 'path' | 'query'): Json[] {
+function parameters(
+  route: Route,
+  part: 'params' | 'query' | 'headers',
+  place: 'path' | 'query' | 'header',
+): Json[] {
   const schema = route[part]
   if (schema === undefined) return []
   return Object.entries(schema.properties).map(([name, property]) => ({

@@ -15,10 +15,13 @@ export interface RateState {
   readonly exceeded: boolean
 }
 
-/** Requests in a fixed window that begins with the first of them. Off at a limit of 0. */
+/**
+ * Requests in a fixed window that begins with the first of them. Off at a limit of 0. A request costs
+ * the same however many counters there are.
+ */
 export class RateLimiter {
   readonly #counters = new Map<string, Counter>()
-  readonly #overflow: Counter = { startedAtMs: 0, count: 0 }
+  #overflow: Counter = { startedAtMs: 0, count: 0 }
 
   constructor(
     readonly limit: number,
@@ -30,10 +33,6 @@ export class RateLimiter {
   count(key: string, nowMs: number = Date.now()): RateState | null {
     if (this.limit === 0) return null
     const counter = this.#counter(key, nowMs)
-    if (nowMs - counter.startedAtMs >= this.windowMs) {
-      counter.startedAtMs = nowMs
-      counter.count = 0
-    }
     const exceeded = counter.count >= this.limit
     if (!exceeded) counter.count += 1
     return {
@@ -44,19 +43,32 @@ export class RateLimiter {
     }
   }
 
+  /** Its counter in a window that has not ended, or a share in that of all who found no place. */
   #counter(key: string, nowMs: number): Counter {
     const known = this.#counters.get(key)
-    if (known !== undefined) return known
-    if (this.#counters.size >= this.countersMax) this.#sweep(nowMs)
-    if (this.#counters.size >= this.countersMax) return this.#overflow
+    if (known !== undefined && !this.#hasEnded(known, nowMs)) return known
+    this.#counters.delete(key)
+    this.#dropEnded(nowMs)
+    if (this.#counters.size >= this.countersMax) {
+      if (this.#hasEnded(this.#overflow, nowMs)) this.#overflow = { startedAtMs: nowMs, count: 0 }
+      return this.#overflow
+    }
     const counter = { startedAtMs: nowMs, count: 0 }
     this.#counters.set(key, counter)
     return counter
   }
 
-  #sweep(nowMs: number): void {
+  #hasEnded({ startedAtMs }: Counter, nowMs: number): boolean {
+    return nowMs - startedAtMs >= this.windowMs
+  }
+
+  /** They stand in the order of their beginnings; two go for each that comes, so none piles up. */
+  #dropEnded(nowMs: number): void {
+    let dropped = 0
     for (const [key, counter] of this.#counters) {
-      if (nowMs - counter.startedAtMs >= this.windowMs) this.#counters.delete(key)
+      if (dropped === 2 || !this.#hasEnded(counter, nowMs)) return
+      this.#counters.delete(key)
+      dropped += 1
     }
   }
 }

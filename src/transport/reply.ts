@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import type { Refusal } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
 import type { Exchange, HeaderList, WireReply } from './exchange.ts'
@@ -12,7 +13,7 @@ export function valueReply(result: unknown, common: HeaderList): WireReply {
     ...common.map(([name, value]): [string, string] => [name, value]),
   ]
   const given = new Set(Object.keys(headers).map((name) => name.toLowerCase()))
-  for (const [name, value] of Object.entries(headers)) list.push([name, value])
+  for (const header of Object.entries(headers)) list.push(oneLine(header))
   if (!given.has('cache-control')) list.push(['Cache-Control', 'no-store'])
   const isRaw = body === null || typeof body === 'string' || body instanceof Uint8Array
   if (body !== null && !given.has('content-type')) list.push(['Content-Type', json])
@@ -37,12 +38,18 @@ export function errorReply(
     ...common.map(([name, value]): [string, string] => [name, value]),
   ]
   headers.push(['Content-Type', json], ['Cache-Control', 'no-store'])
-  for (const [name, value] of Object.entries(detail.headers ?? {})) headers.push([name, value])
+  for (const header of Object.entries(detail.headers ?? {})) headers.push(oneLine(header))
   if (status === 429 || status === 503) {
     body.retryAfter ??= limits.retryAfterS
     headers.push(['Retry-After', String(body.retryAfter)])
   }
   return { status, headers, body: JSON.stringify(body), close: mustClose(refusal, exchange) }
+}
+
+/** The socket library writes headers as they are: a line break in one would begin another. */
+function oneLine(header: [name: string, value: string]): [string, string] {
+  assert(/^[\t -~]*$/.test(header[1]), `${header[0]} holds what no header may`)
+  return header
 }
 
 /** Where a body is left unread that is long or has no known end, and where the server stops. */

@@ -39,6 +39,8 @@ export interface UploadBody {
   readonly byteLength: number
   readonly format: 'json' | 'msgpack'
   readonly gzip: boolean
+  /** From the head of the request to the last byte of its body. */
+  readonly receivingMs: number
 }
 
 /** A reply that is not simply a 200 with JSON. */
@@ -93,6 +95,8 @@ export interface Route {
   readonly upgrade?: boolean
   readonly params?: TObject
   readonly query?: TObject
+  /** Request headers that the handler reads, for OpenAPI; the handler itself checks them. */
+  readonly headers?: TObject
   /** A schema: JSON, validated. 'upload': handed on unread. */
   readonly body?: TSchema | 'upload'
   readonly bodyOptional?: boolean

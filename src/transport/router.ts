@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { declaredLength, inflate } from '../codecs/gzip.ts'
 import { Refusal, retryLater } from '../contracts/errors.ts'
+import { WorkerFailure } from '../contracts/worker-failure.ts'
 import { limits } from '../limits.ts'
+import { memoryBudgets } from '../memory.ts'
 import { type Authenticator, holdsScope, scopeMissing, unauthorized } from './auth.ts'
 import {
   type Body,
@@ -72,7 +74,7 @@ export class Router {
   readonly #addressLimiter: RateLimiter
   readonly #cors: Cors
   readonly #bodies: BodyReader
-  readonly #replies = new BodyBudget(limits.repliesInFlightBytesMax)
+  readonly #replies: BodyBudget
   readonly #idPrefix = randomBytes(6).toString('base64url')
   #requests = 0
   #open = 0
@@ -87,8 +89,10 @@ export class Router {
     this.#tickets = new Tickets(store.secret, parts.authenticator)
     this.#tenantLimiter = new RateLimiter(config.rateLimit)
     this.#addressLimiter = new RateLimiter(config.rateLimit)
-    this.#cors = new Cors(config.corsOrigins)
+    this.#cors = new Cors(config)
     this.#bodies = new BodyReader()
+    const { repliesBytesMax } = memoryBudgets(config.memoryMaxMiB)
+    this.#replies = new BodyBudget({ bytesMax: repliesBytesMax })
   }
 
   /** Answers one request, sooner or later; throws nothing. */
@@ -187,8 +191,10 @@ export class Router {
   }
 
   /**
-   * Who asks, counted against the limit of its tenant; null where nobody is named. Whoever is not
-   * known is counted by address, wrong keys too, so that keys cannot be guessed at any speed.
+   * Who asks, counted against the limit of its tenant; null where nobody is named. Whoever is not known
+   * is counted by address, wrong keys too: a client with an old key is slowed, and told so. That keeps
+   * nobody from guessing, because a right key is let in whatever its address did before, else one bad
+   * client would lock out all behind its proxy. Against guessing stand the 256 bits of a key.
    */
   #authenticate(call: Call, route: Route | null): Principal | null {
     let principal: Principal | null
@@ -252,14 +258,31 @@ export class Router {
     const format = uploadFormat(headers)
     const gzip = isGzip(headers)
     const bytesMax = this.#services.config.uploadBytesMax
+    this.#parts.budget.requireMemory()
     this.#bodies
       .read(call.exchange, bytesMax, lease)
       .then((body) => {
-        if (gzip) lease.grow(inflatedBytes(body))
-        const upload = { ...body, format, gzip }
+        if (gzip) lease.grow(this.#inflatedBytes(body))
+        const receivingMs = performance.now() - call.startedAtMs
+        const upload = { ...body, format, gzip, receivingMs }
         this.#run(call, route, principal, { ...input, body: undefined }, upload, lease)
       })
       .catch((error) => this.#fail(call, error, lease))
+  }
+
+  /**
+   * What inflating a gzip body takes. Throws Refusal `BODY_TOO_LARGE` where that is more than memory is
+   * for. What declares more than the worker inflates is broken or a bomb, and the worker tells which.
+   */
+  #inflatedBytes(body: Body): number {
+    const { bodyBytesMax } = memoryBudgets(this.#services.config.memoryMaxMiB)
+    const declared = declaredLength(new Uint8Array(body.buffer, 0, body.byteLength))
+    const isBelievable = declared <= limits.inflatedBodyBytesMax
+    if (declared <= bodyBytesMax || !isBelievable) return Math.min(declared, bodyBytesMax)
+    throw new Refusal('BODY_TOO_LARGE', {
+      message: 'The body inflates to more than this server takes',
+      fields: { maxBytes: bodyBytesMax },
+    })
   }
 
   #serveJson(
@@ -376,7 +399,7 @@ export class Router {
     let refusal = error
     if (!(refusal instanceof Refusal)) {
       this.#services.log.error({ err: error, requestId, route: call.route?.path }, 'request failed')
-      refusal = new Refusal('INTERNAL')
+      refusal = error instanceof WorkerFailure ? workerFailed() : new Refusal('INTERNAL')
     }
     this.#reply(call, errorReply(refusal as Refusal, requestId, call.headers, call.exchange))
   }
@@ -407,15 +430,17 @@ export class Router {
   }
 }
 
-/** What inflating a gzip body takes at most. */
-function inflatedBytes(body: Body): number {
-  const declared = declaredLength(new Uint8Array(body.buffer, 0, body.byteLength))
-  return Math.min(declared, limits.inflatedBodyBytesMax)
-}
-
 function upgradeRequired(): Refusal {
   return new Refusal('INVALID_PARAMETER', {
     message: 'Upgrade: expected websocket',
     fields: { field: 'Upgrade', expected: 'websocket' },
+  })
+}
+
+/** A worker failed at reading back: nothing was to be kept. */
+function workerFailed(): Refusal {
+  return new Refusal('WORKER_FAILED', {
+    message: 'The worker that read the records failed',
+    fields: { retryAfter: limits.retryAfterS },
   })
 }

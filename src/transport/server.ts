@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { memoryBudgets } from '../memory.ts'
 import { Authenticator } from './auth.ts'
 import { BodyBudget } from './body.ts'
 import { allRoutes } from './http/routes.ts'
+import { Readers } from './readers.ts'
 import type { Route } from './route.ts'
 import { Router } from './router.ts'
 import type { Services } from './services.ts'
@@ -13,8 +15,8 @@ export interface Transport {
   /** Resolves with the port that was bound and the URL there; rejects where it cannot be. */
   listen(host: string, port: number): Promise<{ port: number; url: string }>
   /**
-   * New connections and requests are refused, subscribers are told, open requests finish; what is
-   * still open at the deadline is cut. Idempotent.
+   * New connections and requests are refused, open requests finish, subscribers get what is stored
+   * and are told; what is still open at the deadline is cut. Idempotent.
    */
   close(deadlineMs: number): Promise<void>
 }
@@ -24,12 +26,17 @@ export function createTransport(
   services: Services,
   routes: readonly Route[] = allRoutes(readVersion()),
 ): Transport {
-  const { log, metrics, store, config, hub } = services
+  const { log, metrics, store, config, hub, memory } = services
   const fault = (error: unknown) => log.error({ err: error }, 'a callback of the transport threw')
   const authenticator = new Authenticator(store.apiKeys, config.apiKey, fault)
-  const budget = new BodyBudget(undefined, (bytes) => metrics.bodiesInFlightBytes.set(bytes))
-  const streams = new EventStreams(hub, authenticator, metrics)
-  const sockets = new SessionSockets(services, authenticator, budget)
+  const budget = new BodyBudget({
+    bytesMax: memoryBudgets(config.memoryMaxMiB).bodiesBytesMax,
+    onChange: (bytes) => metrics.bodiesInFlightBytes.set(bytes),
+    isShort: () => memory.isShort,
+  })
+  const readers = new Readers((bytes) => metrics.heldBytes.set(bytes))
+  const streams = new EventStreams({ hub, authenticator, readers, metrics })
+  const sockets = new SessionSockets({ services, authenticator, budget, readers })
   let ownUrl = ''
   const router = new Router({
     services,
@@ -54,11 +61,14 @@ export function createTransport(
       timer = setTimeout(resolve, deadlineMs)
     })
     try {
-      const answered = router.drain()
+      await Promise.race([Promise.all([router.drain(), sockets.drain()]), deadline])
+      // What the open requests have stored is published by now: subscribers get it, then their end.
+      hub.close()
       streams.close()
-      await Promise.race([Promise.all([answered, sockets.stop()]), deadline])
+      await Promise.race([sockets.close(), deadline])
     } finally {
       clearTimeout(timer)
+      readers.close()
       authenticator.close()
       router.close()
       server.close()

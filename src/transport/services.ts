@@ -1,9 +1,11 @@
 import type { Config } from '../config.ts'
 import type { EventHub } from '../events/hub.ts'
+import type { DeadLetterService } from '../ingest/dead-letters.ts'
 import type { RecordReader } from '../ingest/record-reader.ts'
 import type { SessionService } from '../ingest/sessions.ts'
 import type { UploadService } from '../ingest/uploads.ts'
 import type { Logger } from '../log.ts'
+import type { MemoryGauge } from '../memory.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Store } from '../store/interfaces.ts'
 
@@ -16,5 +18,7 @@ export interface Services {
   readonly sessions: SessionService
   readonly uploads: UploadService
   readonly records: RecordReader
+  readonly deadLetters: DeadLetterService
   readonly hub: EventHub
+  readonly memory: MemoryGauge
 }

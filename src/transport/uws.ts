@@ -17,15 +17,19 @@ import type {
   Exchange,
   Framing,
   HeaderList,
-  Socket,
   SocketHandlers,
   SocketServer,
   SocketServerHandlers,
+  StreamHandlers,
   UpgradeExchange,
   WireReply,
 } from './exchange.ts'
 import { framing } from './framing.ts'
 import { Guard } from './guard.ts'
+import { Pace, type PaceOptions } from './pace.ts'
+import { Pulse, type PulseOptions } from './pulse.ts'
+import { UwsSocket } from './uws-socket.ts'
+import { UwsStream } from './uws-stream.ts'
 
 /**
  * The adapter to uWebSockets.js and its only importer. Three rules of that library shape it: a
@@ -50,25 +54,47 @@ interface SocketData {
   socket: UwsSocket | null
 }
 
+/** Deadlines, of which tests have shorter ones. */
+export interface UwsOptions {
+  readonly replies?: PaceOptions
+  readonly sockets?: PulseOptions
+  readonly lingerMs?: number
+}
+
+/** What all exchanges of a server share. */
+interface Shared {
+  readonly guard: Guard
+  readonly replies: Pace
+  readonly lingerMs: number
+}
+
+export type { HttpResponse, WebSocket }
+
 export class UwsServer implements SocketServer {
   readonly #app: TemplatedApp
   readonly #guard: Guard
+  readonly #shared: Shared
+  readonly #pulse: Pulse
   #listening: us_listen_socket | null = null
   #closed = false
 
-  constructor(handlers: SocketServerHandlers) {
+  constructor(handlers: SocketServerHandlers, options: UwsOptions = {}) {
     this.#guard = new Guard(handlers.fault)
+    const { lingerMs = limits.lingerMs } = options
+    this.#shared = { guard: this.#guard, replies: new Pace(options.replies), lingerMs }
+    this.#pulse = new Pulse(options.sockets)
     this.#app = App()
     this.#app.ws<SocketData>('/*', {
       maxPayloadLength: limits.webSocketMessageBytesMax,
       maxBackpressure: limits.webSocketBufferBytesMax,
       closeOnBackpressureLimit: true,
-      idleTimeout: limits.webSocketIdleTimeoutS,
-      sendPingsAutomatically: true,
+      // Its timeout begins anew with every byte, so that a drip would never end.
+      idleTimeout: 0,
+      sendPingsAutomatically: false,
       ...this.#sockets(handlers),
     })
     this.#app.any('/*', (res, req) => {
-      const exchange = new UwsExchange(res, req, this.#guard)
+      const exchange = new UwsExchange(res, req, this.#shared)
       this.#guard.run(() => handlers.request(exchange))
     })
   }
@@ -102,30 +128,41 @@ export class UwsServer implements SocketServer {
     this.#closed = true
     this.stopListening()
     this.#app.close()
+    this.#shared.replies.close()
+    this.#pulse.close()
   }
 
   #sockets(handlers: SocketServerHandlers) {
     const guard = this.#guard
+    const pulse = this.#pulse
+    const heard = (ws: WebSocket<SocketData>): void => {
+      const { socket } = ws.getUserData()
+      if (socket !== null) pulse.heard(socket)
+    }
     return {
       upgrade: (res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void => {
-        const exchange = new UwsUpgradeExchange(res, req, context, guard)
+        const exchange = new UwsUpgradeExchange(res, req, context, this.#shared)
         guard.run(() => handlers.upgrade(exchange))
       },
       open: (ws: WebSocket<SocketData>): void => {
         const data = ws.getUserData()
         data.socket = new UwsSocket(ws)
         const { handlers, socket } = data
+        pulse.join(socket)
         guard.run(() => handlers.open(socket))
       },
+      ping: heard,
+      pong: heard,
       message: (ws: WebSocket<SocketData>, bytes: ArrayBuffer, isBinary: boolean): void => {
+        heard(ws)
         guard.run(() => ws.getUserData().handlers.message(bytes, isBinary))
       },
       drain: (ws: WebSocket<SocketData>): void => {
-        if (ws.getBufferedAmount() > 0) return
         guard.run(() => ws.getUserData().handlers.drained())
       },
       close: (ws: WebSocket<SocketData>): void => {
         const data = ws.getUserData()
+        if (data.socket !== null) pulse.leave(data.socket)
         data.socket?.markClosed()
         guard.run(() => data.handlers.closed())
       },
@@ -146,12 +183,15 @@ class UwsExchange implements Exchange {
   #aborted = false
   #replied = false
   #bodyTaken: boolean
+  #reads = false
   #done = false
+  /** Set while the reply waits for the end of the body. */
+  #lingering: { readonly send: () => void; readonly timer: NodeJS.Timeout } | null = null
 
   constructor(
     protected readonly res: HttpResponse,
     req: HttpRequest,
-    protected readonly guard: Guard,
+    protected readonly shared: Shared,
   ) {
     this.method = req.getCaseSensitiveMethod().toUpperCase()
     this.path = req.getUrl()
@@ -190,30 +230,58 @@ class UwsExchange implements Exchange {
   }
 
   read(onChunk: (chunk: Uint8Array, isLast: boolean) => void): void {
+    this.#reads = true
     this.res.onData((chunk, isLast) => {
       this.#bodyTaken ||= isLast
-      if (this.isOpen) this.guard.run(() => onChunk(new Uint8Array(chunk), isLast))
+      if (this.isOpen) this.shared.guard.run(() => onChunk(new Uint8Array(chunk), isLast))
+      else if (isLast) this.#endLingering()
     })
   }
 
+  /**
+   * While the client still sends, closing would reset the connection, and the reset can overtake the
+   * reply; so it is told to close, and what it sends meanwhile is dropped unread.
+   */
   reply(reply: WireReply): void {
     if (!this.isOpen) return
     this.#replied = true
-    // While the client still sends, closing would reset the connection, and the reset can overtake
-    // the reply; so it is told to close, and what it sends meanwhile is dropped unread.
-    if (this.framing !== 'conflict') this.#send(reply, reply.close && this.#bodyTaken)
     // After framing that can be read in two ways nothing may be served as a further request. The
     // library cuts a connection whose next request comes before the reply to the last, so the
     // reply waits a turn.
-    else setImmediate(() => this.guard.run(() => this.#send(reply, true)))
+    if (this.framing === 'conflict') this.#later(() => this.#send(reply, true))
+    // The library closes such a connection by itself with the end of the reply.
+    else if (!this.#bodyTaken && this.#asksToClose) this.#linger(() => this.#send(reply, true))
+    else this.#send(reply, reply.close && this.#bodyTaken)
   }
 
-  stream(status: number, headers: HeaderList): ByteStream | null {
+  get #asksToClose(): boolean {
+    return /\bclose\b/i.test(this.headers.get('connection') ?? '')
+  }
+
+  #later(send: () => void): void {
+    setImmediate(() => this.shared.guard.run(send))
+  }
+
+  #linger(send: () => void): void {
+    if (!this.#reads) this.read(() => {})
+    const timer = setTimeout(() => this.#endLingering(), this.shared.lingerMs)
+    this.#lingering = { send, timer }
+  }
+
+  #endLingering(): void {
+    if (this.#lingering === null) return
+    const { send, timer } = this.#lingering
+    this.#lingering = null
+    clearTimeout(timer)
+    this.shared.guard.run(send)
+  }
+
+  stream(status: number, headers: HeaderList, handlers: StreamHandlers): ByteStream | null {
     if (!this.isOpen) return null
     this.#replied = true
     this.res.cork(() => this.#head(status, headers))
-    const stream = new UwsStream(this.res, this.guard, () => this.#finish())
-    this.#listeners.push(() => stream.markClosed())
+    const stream = new UwsStream(this.res, this.shared.guard, handlers)
+    this.#finish()
     return stream
   }
 
@@ -261,26 +329,42 @@ class UwsExchange implements Exchange {
    */
   #endInParts(bytes: Uint8Array): void {
     const firstOffset = this.res.getWriteOffset()
-    this.res.onWritable((offset) => {
+    const { replies } = this.shared
+    const departure = {
+      movedBytes: 0,
+      cut: () => this.destroy(),
+      // The library's timeout counts from one gap in the socket's buffer to the next: at 4 MB of
+      // buffer it cut who read 100 KB/s, and never who read nothing. So it is begun anew, in vain.
+      keep: () => {
+        this.res.pause()
+        this.res.resume()
+      },
+    }
+    const send = (offset: number): boolean => {
       if (this.#done) return true
-      const [taken, ended] = this.res.tryEnd(bytes.subarray(offset - firstOffset), bytes.byteLength)
+      departure.movedBytes = offset - firstOffset
+      const rest = bytes.subarray(departure.movedBytes)
+      const [taken, ended] = this.res.tryEnd(rest, bytes.byteLength)
       if (ended) this.#finish()
       return taken
-    })
-    const [, ended] = this.res.tryEnd(bytes, bytes.byteLength)
-    if (ended) this.#finish()
+    }
+    this.res.onWritable(send)
+    replies.watch(departure)
+    this.onClosed(() => replies.release(departure))
+    send(firstOffset)
   }
 
   #abort(): void {
     this.#aborted = true
-    this.guard.run(() => this.#controller?.abort())
+    if (this.#lingering !== null) clearTimeout(this.#lingering.timer)
+    this.shared.guard.run(() => this.#controller?.abort())
     this.#finish()
   }
 
   #finish(): void {
     if (this.#done) return
     this.#done = true
-    for (const listener of this.#listeners) this.guard.run(listener)
+    for (const listener of this.#listeners) this.shared.guard.run(listener)
   }
 }
 
@@ -289,9 +373,9 @@ class UwsUpgradeExchange extends UwsExchange implements UpgradeExchange {
     res: HttpResponse,
     req: HttpRequest,
     private readonly context: us_socket_context_t,
-    guard: Guard,
+    shared: Shared,
   ) {
-    super(res, req, guard)
+    super(res, req, shared)
   }
 
   accept(protocol: string | null, handlers: SocketHandlers): void {
@@ -307,90 +391,5 @@ class UwsUpgradeExchange extends UwsExchange implements UpgradeExchange {
         this.context,
       )
     })
-  }
-}
-
-class UwsStream implements ByteStream {
-  #open = true
-  #drained: (() => void) | null = null
-
-  constructor(
-    private readonly res: HttpResponse,
-    guard: Guard,
-    private readonly ended: () => void,
-  ) {
-    res.onWritable(() => {
-      guard.run(() => this.#writable())
-      return true
-    })
-  }
-
-  get isOpen(): boolean {
-    return this.#open
-  }
-
-  markClosed(): void {
-    this.#open = false
-  }
-
-  write(text: string): boolean {
-    if (!this.#open) return false
-    let taken = false
-    this.res.cork(() => {
-      taken = this.res.write(text)
-    })
-    return taken
-  }
-
-  onDrained(listener: () => void): void {
-    this.#drained = listener
-  }
-
-  end(lastText: string): void {
-    if (!this.#open) return
-    this.#open = false
-    this.res.cork(() => this.res.end(lastText))
-    this.ended()
-  }
-
-  destroy(): void {
-    if (this.#open) this.res.close()
-  }
-
-  /** Without a write in here the library takes the stream for stuck and cuts it after 12 s. */
-  #writable(): void {
-    if (this.write(':\n\n')) this.#drained?.()
-  }
-}
-
-class UwsSocket implements Socket {
-  #ws: WebSocket<SocketData> | null
-
-  constructor(ws: WebSocket<SocketData>) {
-    this.#ws = ws
-  }
-
-  get isOpen(): boolean {
-    return this.#ws !== null
-  }
-
-  markClosed(): void {
-    this.#ws = null
-  }
-
-  send(messages: readonly (string | Uint8Array)[]): boolean {
-    this.#ws?.cork(() => {
-      // A send may close the socket: past the buffer's bound it is cut.
-      for (const message of messages) this.#ws?.send(message, typeof message !== 'string')
-    })
-    return this.#ws !== null && this.#ws.getBufferedAmount() === 0
-  }
-
-  end(code: number, reason: string): void {
-    this.#ws?.end(code, reason)
-  }
-
-  destroy(): void {
-    this.#ws?.close()
   }
 }

@@ -5,7 +5,7 @@ import { Refusal, retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { type EndSession as EndOptions, EndSession } from '../contracts/http.ts'
 import type { MessageId } from '../contracts/tasks.ts'
-import type { Subscription } from '../events/hub.ts'
+import type { EndReason, SubscribeOptions, Subscription } from '../events/hub.ts'
 import { sessionEnded } from '../ingest/session-report.ts'
 import { limits } from '../limits.ts'
 import type { SessionRow } from '../store/interfaces.ts'
@@ -13,6 +13,8 @@ import { type Authenticator, holdsScope, scopeMissing, subprotocolKey } from './
 import type { BodyBudget, BodyLease } from './body.ts'
 import type { Socket, SocketHandlers, UpgradeExchange } from './exchange.ts'
 import { requireValid } from './input.ts'
+import type { Reader, Readers } from './readers.ts'
+import { Rendering } from './rendering.ts'
 import type { Principal, SessionSocket } from './route.ts'
 import type { Services } from './services.ts'
 
@@ -23,30 +25,48 @@ const readingScopes = ['events:read', 'sessions:read'] as const
 const packr = new Packr({ useRecords: false })
 const endOptions = TypeCompiler.Compile(EndSession)
 
+export interface SessionSocketParts {
+  readonly services: Services
+  readonly authenticator: Authenticator
+  readonly budget: BodyBudget
+  readonly readers: Readers
+}
+
 /** All open WebSockets of sessions. */
 export class SessionSockets {
+  readonly texts = new Rendering((events) => events.map(formatMessage))
+  readonly packed = new Rendering((events) => events.map(packMessage))
   readonly #open = new Set<Connection>()
   #nextRejection = 0
-  #stopped: (() => void) | null = null
+  /** Messages of all connections that are not answered yet. */
+  #pending = 0
+  #stopping = false
+  #answered: (() => void) | null = null
+  #closed: (() => void) | null = null
 
-  constructor(
-    readonly services: Services,
-    readonly authenticator: Authenticator,
-    readonly budget: BodyBudget,
-  ) {}
+  constructor(readonly parts: SessionSocketParts) {}
+
+  /** Takes no more messages: the server stops. */
+  get isStopping(): boolean {
+    return this.#stopping
+  }
 
   /** Throws Refusal `SATURATED` where the server has as many subscribers as it may. */
   open(upgrade: UpgradeExchange, principal: Principal, { session, after }: SessionSocket): void {
-    if (this.#open.size >= limits.subscribersMax) throw retryLater('SATURATED')
     if (!upgrade.isOpen) return
-    const connection = new Connection(this, principal, session, after, () => {
-      this.#open.delete(connection)
-      this.services.metrics.subscribers.dec({ kind: 'websocket' })
-      if (this.#open.size === 0) this.#stopped?.()
-    })
+    const { readers, services } = this.parts
+    readers.join()
+    const connection = new Connection(this, principal, session, after)
     this.#open.add(connection)
-    this.services.metrics.subscribers.inc({ kind: 'websocket' })
+    services.metrics.subscribers.inc({ kind: 'websocket' })
     upgrade.accept(subprotocolKey(upgrade.headers) === null ? null : 'bearer', connection)
+  }
+
+  left(connection: Connection): void {
+    this.#open.delete(connection)
+    this.parts.readers.leave(connection)
+    this.parts.services.metrics.subscribers.dec({ kind: 'websocket' })
+    if (this.#open.size === 0) this.#closed?.()
   }
 
   requestId(): string {
@@ -54,24 +74,44 @@ export class SessionSockets {
     return `ws-${this.#nextRejection.toString(36)}`
   }
 
-  /** Takes no more messages; each connection is closed once its open uploads are answered. */
-  stop(): Promise<void> {
+  began(): void {
+    this.#pending += 1
+  }
+
+  ended(): void {
+    this.#pending -= 1
+    if (this.#pending === 0) this.#answered?.()
+  }
+
+  /** Refuses messages from now on. Resolves when the open ones are answered. */
+  drain(): Promise<void> {
+    this.#stopping = true
+    if (this.#pending === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#answered = resolve
+    })
+  }
+
+  /**
+   * Closes every connection, one with open messages once they are answered; resolves after the
+   * last.
+   */
+  close(): Promise<void> {
     for (const connection of [...this.#open]) connection.stop()
     if (this.#open.size === 0) return Promise.resolve()
     return new Promise((resolve) => {
-      this.#stopped = resolve
+      this.#closed = resolve
     })
   }
 }
 
 /** One WebSocket: uploads in, outcomes and the session's events out. */
-class Connection implements SocketHandlers {
+class Connection implements SocketHandlers, SubscribeOptions, Reader {
   #socket: Socket | null = null
   #subscription: Subscription | null = null
   #unwatch: (() => void) | null = null
   #pending = 0
   #slow = false
-  #stopping = false
   /** Set once the connection is to be closed as soon as its open messages are answered. */
   #closing: { readonly code: number; readonly reason: string } | null = null
   /** Events go out in the encoding of what the client sent last. */
@@ -80,33 +120,41 @@ class Connection implements SocketHandlers {
   constructor(
     private readonly all: SessionSockets,
     private readonly principal: Principal,
-    private readonly session: SessionRow,
-    private readonly after: number,
-    private readonly onClosed: () => void,
+    private readonly row: SessionRow,
+    readonly after: number,
   ) {}
 
+  get tenant(): number {
+    return this.row.tenant
+  }
+
+  get session(): number {
+    return this.row.number
+  }
+
   open(socket: Socket): void {
+    const { authenticator, services } = this.all.parts
     this.#socket = socket
-    this.#unwatch = this.all.authenticator.watch(this.principal.keyId, () =>
+    this.#unwatch = authenticator.watch(this.principal.keyId, () =>
       socket.end(closeCodes.policy, 'key revoked'),
     )
     if (!holdsScope(this.principal.scopes, readingScopes)) return
-    const { hub } = this.all.services
-    if (hub.isPastEnd(this.session, this.after)) {
+    if (services.hub.isPastEnd(this.row, this.after)) {
       socket.end(closeCodes.normal, 'session ended')
       return
     }
-    this.#subscription = hub.subscribe({
-      tenant: this.session.tenant,
-      session: this.session.number,
-      after: this.after,
-      deliver: (events) => this.#deliver(events),
-      onEnd: (reason) => {
-        if (reason === 'stalled') socket.destroy()
-        else if (reason === 'terminal') this.#whenAnswered(closeCodes.normal, 'session ended')
-        else this.stop()
-      },
-    })
+    this.#subscription = services.hub.subscribe(this)
+  }
+
+  deliver(events: readonly StoredEvent[]): boolean {
+    const { texts, packed } = this.all
+    return this.#write(this.#isBinary ? packed.of(events) : texts.of(events))
+  }
+
+  onEnd(reason: EndReason): void {
+    if (reason === 'stopping') this.stop()
+    else if (reason === 'terminal') this.#whenAnswered(closeCodes.normal, 'session ended')
+    else this.#whenAnswered(closeCodes.normal, 'session removed')
   }
 
   message(bytes: ArrayBuffer, isBinary: boolean): void {
@@ -116,8 +164,10 @@ class Connection implements SocketHandlers {
       this.#reject(peekId(bytes, isBinary), refusal, isBinary)
       return
     }
-    const lease = this.all.budget.lease()
+    const { budget } = this.all.parts
+    const lease = budget.lease()
     try {
+      budget.requireMemory()
       lease.grow(bytes.byteLength + limits.webSocketMessageOverheadBytes)
     } catch (error) {
       this.#tellSlow(isBinary)
@@ -125,23 +175,29 @@ class Connection implements SocketHandlers {
       return
     }
     this.#pending += 1
+    this.all.began()
     // The library's buffer ends with this call; the copy is the worker's by transfer.
     void this.#handle(bytes.slice(0), isBinary, lease)
   }
 
   drained(): void {
-    this.#subscription?.resume()
+    const heldBytes = this.#socket?.bufferedBytes ?? 0
+    this.all.parts.readers.hold(this, heldBytes)
+    if (heldBytes === 0) this.#subscription?.resume()
   }
 
   closed(): void {
     this.#socket = null
     this.#unwatch?.()
     this.#subscription?.close()
-    this.onClosed()
+    this.all.left(this)
+  }
+
+  cut(): void {
+    this.#socket?.destroy()
   }
 
   stop(): void {
-    this.#stopping = true
     this.#whenAnswered(closeCodes.goingAway, 'server stops')
   }
 
@@ -152,11 +208,9 @@ class Connection implements SocketHandlers {
 
   /** Why a message is not even looked at. */
   #refusalNow(byteLength: number): Refusal | null {
-    if (this.#stopping) {
-      return retryLater('SHUTTING_DOWN')
-    }
+    if (this.all.isStopping) return retryLater('SHUTTING_DOWN')
     if (this.#pending >= limits.webSocketPendingMessagesMax) return retryLater('SATURATED')
-    const { uploadBytesMax } = this.all.services.config
+    const { uploadBytesMax } = this.all.parts.services.config
     if (byteLength > uploadBytesMax) {
       return new Refusal('BODY_TOO_LARGE', { fields: { maxBytes: uploadBytesMax } })
     }
@@ -171,19 +225,20 @@ class Connection implements SocketHandlers {
     } finally {
       lease.release()
       this.#pending -= 1
+      this.all.ended()
       this.#tellGo(isBinary)
       if (this.#closing !== null) this.#whenAnswered(this.#closing.code, this.#closing.reason)
     }
   }
 
   async #outcome(buffer: ArrayBuffer, isBinary: boolean): Promise<void> {
-    const { uploads } = this.all.services
+    const { uploads } = this.all.parts.services
     if (!this.principal.scopes.has('ingest')) {
       await this.#withoutIngest(buffer, isBinary)
       return
     }
     if (this.#pending >= limits.webSocketPendingMessagesMax / 2) this.#tellSlow(isBinary)
-    const outcome = await uploads.message(this.session, {
+    const outcome = await uploads.message(this.row, {
       buffer,
       byteLength: buffer.byteLength,
       format: isBinary ? 'msgpack' : 'json',
@@ -226,8 +281,8 @@ class Connection implements SocketHandlers {
     try {
       if (!this.principal.scopes.has('sessions:write')) throw scopeMissing('sessions:write')
       const request = requireValid(options, endOptions) as EndOptions
-      const { sessions } = this.all.services
-      const row = await sessions.end(this.session.tenant, this.session.id, request)
+      const { sessions } = this.all.parts.services
+      const row = await sessions.end(this.row.tenant, this.row.id, request)
       this.#send({ type: 'ack', id, ...sessionEnded(row) }, isBinary)
     } catch (error) {
       this.#reject(id, error, isBinary)
@@ -238,7 +293,7 @@ class Connection implements SocketHandlers {
     const requestId = this.all.requestId()
     let refusal = error
     if (!(refusal instanceof Refusal)) {
-      this.all.services.log.error({ err: error, requestId }, 'message failed')
+      this.all.parts.services.log.error({ err: error, requestId }, 'message failed')
       refusal = new Refusal('INTERNAL')
     }
     const body = (refusal as Refusal).body(requestId)
@@ -261,21 +316,21 @@ class Connection implements SocketHandlers {
     this.#send({ type: 'flow', state: 'go' }, isBinary)
   }
 
-  #deliver(events: readonly StoredEvent[]): boolean {
-    const messages: (string | Uint8Array)[] = events.map((event) =>
-      this.#isBinary ? packMessage(event) : formatMessage(event),
-    )
-    return this.#socket?.send(messages) ?? false
+  #send(message: Readonly<Record<string, unknown>>, isBinary: boolean): void {
+    this.#write([isBinary ? packr.pack(message) : JSON.stringify(message)])
   }
 
-  #send(message: Readonly<Record<string, unknown>>, isBinary: boolean): void {
-    this.#socket?.send([isBinary ? packr.pack(message) : JSON.stringify(message)])
+  /** False where bytes are held back; whatever the client does not read counts, answers too. */
+  #write(messages: readonly (string | Uint8Array)[]): boolean {
+    const taken = this.#socket?.send(messages) ?? false
+    if (!taken) this.all.parts.readers.hold(this, this.#socket?.bufferedBytes ?? 0)
+    return taken
   }
 }
 
 /**
- * The id of a message that is refused unread, so that its sender knows which one: of short JSON alone,
- * because this is the main thread and it is busy.
+ * The id of a message that is refused unread, so that its sender knows which one: of short JSON
+ * alone, because this is the main thread and it is busy.
  */
 function peekId(bytes: ArrayBuffer, isBinary: boolean): MessageId {
   if (isBinary || bytes.byteLength > limits.peekedMessageBytesMax) return null

@@ -9,6 +9,8 @@ const root = fileURLToPath(new URL('../../..', import.meta.url))
 /** What each part may import of ours. A part is a folder or file of src, or `workers`. */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   'limits.ts': [],
+  'clock.ts': [],
+  'memory.ts': ['limits.ts'],
   contracts: ['contracts', 'limits.ts'],
   codecs: ['codecs', 'contracts', 'limits.ts'],
   workers: ['workers', 'codecs', 'contracts', 'limits.ts'],
@@ -16,10 +18,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   pool: ['pool', 'contracts', 'limits.ts', 'log.ts'],
   'log.ts': ['config.ts'],
   'metrics.ts': ['contracts', 'limits.ts'],
-  'config.ts': ['cli', 'store', 'limits.ts'],
+  'config.ts': ['cli', 'store', 'limits.ts', 'memory.ts'],
   cli: ['cli', 'config.ts', 'store', 'limits.ts', 'log.ts'],
   events: ['events', 'store', 'contracts', 'limits.ts', 'log.ts', 'metrics.ts'],
-  ingest: ['ingest', 'pool', 'store', 'contracts', 'limits.ts', 'log.ts', 'metrics.ts'],
+  ingest: ['ingest', 'pool', 'store', 'contracts', 'clock.ts', 'limits.ts', 'log.ts', 'metrics.ts'],
   memories: ['memories', 'events', 'store', 'contracts', 'limits.ts', 'log.ts', 'metrics.ts'],
   transport: [
     'transport',
@@ -31,6 +33,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'config.ts',
     'limits.ts',
     'log.ts',
+    'memory.ts',
     'metrics.ts',
   ],
 }
@@ -77,7 +80,7 @@ function importViolation(path: string, specifier: string): string | null {
     const targetPart = partOf(target)
     if (targetPart === null) return `${path} imports ${target}, which is outside src`
     if (compositionFiles.includes(path)) return null
-    const isOfMainThread = part === 'transport' || part === 'ingest'
+    const isOfMainThread = ['transport', 'ingest', 'pool'].includes(part ?? '')
     if (isOfMainThread && mainThreadCodecs.test(target)) return null
     const allowed = mayImport[part ?? '']
     if (allowed === undefined) return `${path} is no known part of the program`

@@ -33,6 +33,8 @@ const samples: readonly [keyof Config, string, string, unknown][] = [
   ],
   ['uploadBytesMax', 'ATOMSTREAM_UPLOAD_BYTES_MAX', '1048576', 1_048_576],
   ['storeBytesMax', 'ATOMSTREAM_STORE_BYTES_MAX', '1073741824', 1_073_741_824],
+  ['retentionHours', 'ATOMSTREAM_RETENTION_HOURS', '720', 720],
+  ['retentionBytes', 'ATOMSTREAM_RETENTION_BYTES', '5000000', 5_000_000],
   ['logLevel', 'ATOMSTREAM_LOG_LEVEL', 'debug', 'debug'],
 ]
 
@@ -72,6 +74,8 @@ const refused: readonly [string, string, RegExp][] = [
   ['ATOMSTREAM_UPLOAD_BYTES_MAX', '64MiB', /an integer/],
   ['ATOMSTREAM_UPLOAD_BYTES_MAX', String(limits.inflatedBodyBytesMax + 1), /an integer/],
   ['ATOMSTREAM_STORE_BYTES_MAX', '1', /an integer/],
+  ['ATOMSTREAM_RETENTION_HOURS', '7d', /an integer from 0 to 876600, got "7d"/],
+  ['ATOMSTREAM_RETENTION_BYTES', '-1', /an integer/],
   ['ATOMSTREAM_LOG_LEVEL', 'verbose', /one of silent, fatal, error/],
 ]
 
@@ -106,6 +110,8 @@ test('nothing given gives the documented defaults', () => {
     corsOrigins: [],
     uploadBytesMax: limits.uploadBodyBytesMax,
     storeBytesMax: limits.storeBytesMaxDefault,
+    retentionHours: 0,
+    retentionBytes: 0,
     logLevel: 'info',
   })
 })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { runCommand, startServer, temporaryFolder } from '../support/server.ts'
+import { uploadUntilGone } from './last-uploads.ts'
 
 test('Ctrl-C under npm, which delivers the signal twice, still stops in order', async (t) => {
   const server = await startServer(t)
@@ -51,3 +52,31 @@ test('the first start without any key prints one that works, the next prints non
   })
   assert.equal(reply.status, 200)
 })
+
+const fatal = [
+  { signal: 'SIGUSR2', origin: 'uncaughtException', message: 'an uncaught error' },
+  { signal: 'SIGPIPE', origin: 'unhandledRejection', message: 'an unhandled rejection' },
+] as const
+
+for (const { signal, origin, message } of fatal) {
+  test(`${message} in the main thread stops a busy server with 1, and nothing is lost`, async (t) => {
+    const dataDir = await temporaryFolder(t)
+    const NODE_OPTIONS = `--import ${new URL('fatal-error.js', import.meta.url).href}`
+    const server = await startServer(t, { dataDir, env: { NODE_OPTIONS } })
+    let signalledMs = 0
+    const uploads = await uploadUntilGone(server, (acknowledged) => {
+      if (acknowledged !== 200) return
+      signalledMs = performance.now()
+      server.child.kill(signal)
+    })
+    assert.equal(server.child.exitCode, 1)
+    const afterMs = performance.now() - signalledMs
+    assert.ok(afterMs < 10_000, `${afterMs} ms`)
+    const [fact, ...others] = server.log.filter(({ level }) => level === 'fatal')
+    assert.deepEqual(others, [])
+    assert.deepEqual({ msg: fact?.msg, origin: fact?.origin }, { msg: 'fatal', origin })
+    assert.match(JSON.stringify(fact?.err), new RegExp(message))
+    assert.equal(server.log.at(-1)?.msg, 'stopped')
+    await uploads.assertKept(await startServer(t, { dataDir }))
+  })
+}

@@ -45,3 +45,35 @@ test('no key and no ticket reaches the log from headers, URLs or settings', () =
   for (const line of sink.lines) assert(!line.includes('SECRET'), line)
   assert.match(sink.lines[3] ?? '', /\?ticket=\[redacted\]&x=1/)
 })
+
+test('what looks like a key or a ticket reaches the log from no message', () => {
+  const sink = capture()
+  const key = `as_${'k'.repeat(43)}`
+  const payload = Buffer.from(JSON.stringify(['key_SECRET', 0])).toString('base64url')
+  const ticket = `${payload}.${'s'.repeat(43)}`
+  const log = createLogger('info', sink)
+  const error = Object.assign(new Error(`failed for ${key} and ${ticket}`), { given: key })
+  log.error({ err: error, list: [key, { deep: { deeper: ticket } }] }, `at ?ticket=${ticket}`)
+  log.error({ err: new Error('cannot read "Authorization: Bearer own-key-SECRET"') }, key)
+  for (const line of sink.lines) {
+    assert.doesNotMatch(line, /SECRET|kkk|sss/)
+    assert.ok(!line.includes(payload))
+    assert.equal(JSON.parse(line).level, 'error')
+  }
+})
+
+test('nothing that a line tells ends the line or drives a terminal', () => {
+  const sink = capture()
+  const nasty =
+    'a\r\n\u0085\u2028\u2029\v\f\0\u001b[2J\u009b2J\u007f\u202e\u2066"}\n{"level":"fatal"}'
+  createLogger('info', sink).warn({ name: nasty, [nasty]: nasty, err: new Error(nasty) }, nasty)
+  const [line = ''] = sink.lines
+  assert.equal(sink.lines.length, 1)
+  assert.ok(line.endsWith('}\n'))
+  assert.doesNotMatch(line.slice(0, -1), /[\p{Cc}\u2028\u2029\u202e\u2066]/u)
+  const fact = JSON.parse(line) as Record<string, string>
+  assert.equal(fact.level, 'warn')
+  assert.equal(fact.name, nasty)
+  assert.equal(fact[nasty], nasty)
+  assert.equal(fact.msg, nasty)
+})

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
-import { jsonBody, openIngest, testRecords } from '../support/ingest.ts'
+import { limits } from '../../src/limits.ts'
+import { openIngest, testRecords } from '../support/ingest.ts'
 
 function conflict(status: string) {
   return (error: unknown) =>
@@ -13,15 +14,12 @@ function conflict(status: string) {
 test('a paused session refuses uploads with its state and takes them again once resumed', async (t) => {
   const ingest = await openIngest(t)
   const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
-  await ingest.uploads.upload(session, jsonBody({ records: testRecords(5) }))
+  await ingest.upload(session, { records: testRecords(5) })
   assert.equal((await ingest.sessions.pause(0, session.id)).status, 'paused')
-  await assert.rejects(
-    ingest.uploads.upload(session, jsonBody({ records: testRecords(5) })),
-    conflict('paused'),
-  )
+  await assert.rejects(ingest.upload(session, { records: testRecords(5) }), conflict('paused'))
   await assert.rejects(ingest.sessions.pause(0, session.id), conflict('paused'))
   assert.equal((await ingest.sessions.resume(0, session.id)).status, 'active')
-  await ingest.uploads.upload(session, jsonBody({ records: testRecords(5) }))
+  await ingest.upload(session, { records: testRecords(5) })
   const ended = await ingest.sessions.end(0, session.id, {})
   assert.equal(ended.atomsCreated, 10)
   await assert.rejects(ingest.sessions.resume(0, session.id), conflict('completed'))
@@ -30,7 +28,7 @@ test('a paused session refuses uploads with its state and takes them again once 
 test('ends at once, and again, give the same final row', async (t) => {
   const ingest = await openIngest(t)
   const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
-  await ingest.uploads.upload(session, jsonBody({ records: testRecords(50) }))
+  await ingest.upload(session, { records: testRecords(50) })
   const ends = await Promise.all([
     ingest.sessions.end(0, session.id, {}),
     ingest.sessions.end(0, session.id, {}),
@@ -45,16 +43,13 @@ test('ends at once, and again, give the same final row', async (t) => {
   }
   const events = ingest.store.events.ofSession(0, session.number, 0, 100)
   assert.equal(events.filter(({ name }) => name === 'session-completed').length, 1)
-  await assert.rejects(
-    ingest.uploads.upload(session, jsonBody({ records: testRecords(1) })),
-    conflict('completed'),
-  )
+  await assert.rejects(ingest.upload(session, { records: testRecords(1) }), conflict('completed'))
 })
 
 test('cancel works off what a 200 was given for, then nothing more is taken', async (t) => {
   const ingest = await openIngest(t)
   const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
-  await ingest.uploads.upload(session, jsonBody({ records: testRecords(7) }))
+  await ingest.upload(session, { records: testRecords(7) })
   const cancelled = await ingest.sessions.cancel(0, session.id)
   assert.equal(cancelled.status, 'cancelled')
   assert.equal(cancelled.atomsCreated, 7)
@@ -69,10 +64,7 @@ test('an end that races uploads loses none that was acknowledged', async (t) => 
   let acknowledged = 0
   const uploads = Array.from({ length: 60 }, async (_, index) => {
     try {
-      const { reply } = await ingest.uploads.upload(
-        session,
-        jsonBody({ records: testRecords(10, index * 10) }),
-      )
+      const { reply } = await ingest.upload(session, { records: testRecords(10, index * 10) })
       acknowledged += reply.recordsReceived
     } catch (error) {
       assert.ok(error instanceof Refusal && error.code === 'SESSION_STATE_CONFLICT')
@@ -100,4 +92,17 @@ test('settings that belong to another type of session are refused by name', asyn
     ingest.sessions.start(0, { sessionType: 'telemetry', schema: { name: 'no', version: '1' } }),
     (error) => error instanceof Refusal && error.code === 'SCHEMA_NOT_FOUND',
   )
+})
+
+test('a tenant may have so many open sessions, and one that ends makes room', async (t) => {
+  const ingest = await openIngest(t)
+  const start = (tenant: number) => ingest.sessions.start(tenant, { sessionType: 'telemetry' })
+  const [first] = await Promise.all(Array.from({ length: limits.openSessionsMax }, () => start(1)))
+  const isFull = (error: unknown) =>
+    error instanceof Refusal && error.code === 'SESSION_LIMIT_REACHED'
+  await assert.rejects(start(1), isFull)
+  await start(2)
+  await ingest.sessions.end(1, first?.id ?? '', {})
+  await start(1)
+  await assert.rejects(start(1), isFull)
 })

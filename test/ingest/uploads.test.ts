@@ -2,20 +2,20 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
-import { jsonBody, openIngest, testRecords } from '../support/ingest.ts'
+import { openIngest, testRecords } from '../support/ingest.ts'
 
 test('uploads smaller than a batch are queued, the one that fills it waits for all of it', async (t) => {
   const ingest = await openIngest(t)
   const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 1_000 })
   const sent = testRecords(1_000)
-  const first = await ingest.uploads.upload(session, jsonBody({ records: sent.slice(0, 600) }))
+  const first = await ingest.upload(session, { records: sent.slice(0, 600) })
   assert.equal(first.status, 200)
   assert.equal(first.reply.recordsQueued, 600)
   assert.equal(first.reply.recordsProcessed, 0)
   assert.equal(first.reply.batchId, 'batch-001')
   assert.equal(ingest.row(session).recordsQueued, 600)
 
-  const second = await ingest.uploads.upload(session, jsonBody({ records: sent.slice(600) }))
+  const second = await ingest.upload(session, { records: sent.slice(600) })
   assert.equal(second.reply.recordsProcessed, 400)
   assert.equal(second.reply.recordsQueued, 0)
   assert.equal(second.reply.batchId, 'batch-001')
@@ -34,10 +34,10 @@ test('a batch of many uploads has the bytes of the same records sent at once', a
   const sent = testRecords(900)
   const many = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 900 })
   for (let at = 0; at < 900; at += 90) {
-    await ingest.uploads.upload(many, jsonBody({ records: sent.slice(at, at + 90) }))
+    await ingest.upload(many, { records: sent.slice(at, at + 90) })
   }
   const once = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 900 })
-  await ingest.uploads.upload(once, jsonBody({ records: sent }))
+  await ingest.upload(once, { records: sent })
   const [fromMany] = ingest.store.atoms.list(many.number, 0, 1)
   const [fromOnce] = ingest.store.atoms.list(once.number, 0, 1)
   assert.deepEqual(fromMany?.hash, fromOnce?.hash)
@@ -57,8 +57,8 @@ test('an upload that would take a batch past 10,000 records closes it first', as
     maxConcurrentBatches: 1,
   })
   const sent = testRecords(15_000)
-  await ingest.uploads.upload(session, jsonBody({ records: sent.slice(0, 7_000) }))
-  const second = await ingest.uploads.upload(session, jsonBody({ records: sent.slice(7_000) }))
+  await ingest.upload(session, { records: sent.slice(0, 7_000) })
+  const second = await ingest.upload(session, { records: sent.slice(7_000) })
   assert.equal(second.reply.batchId, 'batch-002')
   assert.equal(second.reply.recordsQueued, 8_000)
   const ended = await ingest.sessions.end(0, session.id, {})
@@ -85,7 +85,7 @@ test('a batch closes by itself after its delay', async (t) => {
       onEnd: () => undefined,
     })
   })
-  const reply = await ingest.uploads.upload(session, jsonBody({ records: testRecords(3) }))
+  const reply = await ingest.upload(session, { records: testRecords(3) })
   assert.equal(reply.reply.recordsQueued, 3)
   await processed
   assert.equal(ingest.row(session).atomsCreated, 3)
@@ -95,9 +95,9 @@ test('uploads enter in the order of their bodies, though the first takes longest
   const ingest = await openIngest(t)
   const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
   const sent = testRecords(9_050)
-  const replies = [ingest.uploads.upload(session, jsonBody({ records: sent.slice(0, 9_000) }))]
+  const replies = [ingest.upload(session, { records: sent.slice(0, 9_000) })]
   for (let at = 9_000; at < 9_050; at += 1) {
-    replies.push(ingest.uploads.upload(session, jsonBody({ records: [sent[at]] })))
+    replies.push(ingest.upload(session, { records: [sent[at]] }))
   }
   await Promise.all(replies)
   const ended = await ingest.sessions.end(0, session.id, {})
@@ -109,7 +109,7 @@ test('what is queued when the process goes becomes atoms in the next one, once',
   const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 500 })
   const sent = testRecords(700)
   for (let at = 0; at < 700; at += 100) {
-    await ingest.uploads.upload(session, jsonBody({ records: sent.slice(at, at + 100) }))
+    await ingest.upload(session, { records: sent.slice(at, at + 100) })
   }
   assert.equal(ingest.row(session).recordsQueued, 200)
   await ingest.close()
@@ -132,7 +132,7 @@ test('a full store refuses with 507, keeps nothing of the upload, and everything
   for (let upload = 0; upload < 100 && refusal === undefined; upload += 1) {
     const sent = testRecords(10_000, upload * 10_000)
     try {
-      await ingest.uploads.upload(session, jsonBody({ records: sent }))
+      await ingest.upload(session, { records: sent })
       acknowledged += 10_000
     } catch (error) {
       refusal = error
@@ -153,8 +153,8 @@ test('a batch closes before its pages would take more memory than a merge may', 
   const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
   const text = 'x'.repeat(64_000)
   const records = testRecords(300).map((record) => ({ ...record, values: { text } }))
-  const first = await ingest.uploads.upload(session, jsonBody({ records }))
-  const second = await ingest.uploads.upload(session, jsonBody({ records }))
+  const first = await ingest.upload(session, { records })
+  const second = await ingest.upload(session, { records })
   assert.deepEqual([first.reply.batchId, second.reply.batchId], ['batch-001', 'batch-002'])
   const ended = await ingest.sessions.end(0, session.id, {})
   assert.equal(ended.atomsCreated, 600)
@@ -167,7 +167,7 @@ test('a batch closes before it has more columns than a merge may build', async (
   for (let upload = 0; upload < 70; upload += 1) {
     const fields = Array.from({ length: 1_000 }, (_, field) => [`f${upload}-${field}`, field])
     const record = { timestamp: 0, values: Object.fromEntries(fields) }
-    const { reply } = await ingest.uploads.upload(session, jsonBody({ records: [record] }))
+    const { reply } = await ingest.upload(session, { records: [record] })
     names.push(reply.batchId)
   }
   assert.equal(names[0], 'batch-001')

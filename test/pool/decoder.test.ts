@@ -1,29 +1,49 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import type { Worker } from 'node:worker_threads'
 import type { DecodeUpload, TaskResults, WorkerTask } from '../../src/contracts/tasks.ts'
 import { limits } from '../../src/limits.ts'
 import { Decoder } from '../../src/pool/decoder.ts'
 import { WorkerPool } from '../../src/pool/pool.ts'
-import { WorkerFailure } from '../../src/pool/worker-failure.ts'
+import {
+  faultsFolderVariable,
+  faultyWorkerFile,
+  type InflictedFault,
+  markText,
+  tasksMarked,
+} from '../support/faulty-mark.ts'
+import { temporaryFolder } from '../support/server.ts'
 import { telemetryDocument, uploadOf } from '../support/uploads.ts'
 
 /**
- * A pool that also notes how many uploads each task carries, in the order in which it takes them.
+ * A pool that also notes how many uploads each task carries, in the order in which it takes them, and
+ * how many tasks it had at a time that carried wide records.
  */
 class CountingPool extends WorkerPool {
   readonly taskSizes: number[] = []
+  largeAtOnceMax = 0
+  #largeNow = 0
 
   override run<K extends WorkerTask['kind']>(
     task: Extract<WorkerTask, { kind: K }>,
   ): Promise<TaskResults[K]> {
-    if ('uploads' in task) this.taskSizes.push(task.uploads.length)
-    return super.run(task)
+    if (!('uploads' in task)) return super.run(task)
+    this.taskSizes.push(task.uploads.length)
+    const isLarge = task.uploads.some(({ gzip, byteLength }) => gzip || byteLength > 8_000_000)
+    if (!isLarge) return super.run(task)
+    this.#largeNow += 1
+    this.largeAtOnceMax = Math.max(this.largeAtOnceMax, this.#largeNow)
+    return super.run(task).finally(() => {
+      this.#largeNow -= 1
+    })
   }
 }
 
-function open(t: TestContext, workers = 2): { decoder: Decoder; taskSizes: number[] } {
-  const pool = new CountingPool({ workers })
+function open(
+  t: TestContext,
+  workers = 2,
+  workerFile?: URL,
+): { decoder: Decoder; taskSizes: number[] } {
+  const pool = new CountingPool({ workers, workerFile })
   const decoder = new Decoder(pool, workers)
   t.after(async () => {
     await decoder.close()
@@ -34,6 +54,19 @@ function open(t: TestContext, workers = 2): { decoder: Decoder; taskSizes: numbe
 
 function telemetry(records: number, seed = 0): DecodeUpload {
   return uploadOf('telemetry', telemetryDocument(records, seed))
+}
+
+function marked(fault: InflictedFault, times: number | 'always', spareBytes = 0): DecodeUpload {
+  const text = markText({ task: 'decode', fault, times, name: 'mark' })
+  const record = { timestamp: '2025-01-20T10:30:00Z', values: { fault: text } }
+  return uploadOf('telemetry', { records: [record] }, { spareBytes })
+}
+
+/** A body of more than `limits.lightBodyBytesMax`, inflated. */
+function wide(gzip: boolean): DecodeUpload {
+  const values = Object.fromEntries(Array.from({ length: 90 }, (_, n) => [`sensor ${n}`, n / 7]))
+  const record = { timestamp: '2025-01-20T10:30:00Z', values }
+  return uploadOf('telemetry', { records: Array.from({ length: 4_000 }, () => record) }, { gzip })
 }
 
 test('a lone upload goes at once, by itself', async (t) => {
@@ -96,20 +129,82 @@ test('a full queue refuses with SATURATED and the rest is still decoded', async 
   assert.ok(verdicts.every(({ kind }) => kind === 'accepted'))
 })
 
-test('a worker that dies fails the uploads of its task, those that wait go on', async (t) => {
-  const threads: Worker[] = []
-  const onWorker = (worker: Worker) => threads.push(worker)
-  process.on('worker', onWorker)
-  t.after(() => process.off('worker', onWorker))
-  const { decoder } = open(t, 1)
-  await decoder.decode(telemetry(1))
-  const dying = decoder.decode(telemetry(limits.uploadRecordsMax))
-  const others = Array.from({ length: 20 }, () => decoder.decode(telemetry(2)))
-  const [thread] = threads
-  assert.ok(thread)
-  await Promise.all([assert.rejects(dying, WorkerFailure), thread.terminate()])
-  for (const verdict of await Promise.all(others)) assert.equal(verdict.kind, 'accepted')
+test('a worker that dies takes nothing along but the upload that killed it', async (t) => {
+  process.env[faultsFolderVariable] = await temporaryFolder(t)
+  const { decoder, taskSizes } = open(t, 1, faultyWorkerFile)
+  const first = [decoder.decode(telemetry(1)), decoder.decode(telemetry(1))]
+  const bad = marked('exit', 'always')
+  const shared = Array.from({ length: 10 }, (_, index) =>
+    decoder.decode(index === 4 ? bad : telemetry(2, index)),
+  )
+  const refusal = assert.rejects(shared[4] ?? Promise.resolve(), {
+    name: 'Refusal',
+    code: 'WORKER_FAILED',
+    status: 503,
+    detail: { fields: { retryAfter: limits.retryAfterS } },
+  })
+  await Promise.all(first)
+  const settled = await Promise.allSettled(shared)
+  await refusal
+  const done = settled.map(({ status }) => status === 'fulfilled')
+  assert.deepEqual(
+    done,
+    done.map((_, index) => index !== 4),
+  )
+  assert.deepEqual(taskSizes.slice(2), [10, ...Array.from({ length: 10 }, () => 1)])
 })
+
+test('an upload whose worker fails by chance is decoded again, unless it was alone', async (t) => {
+  process.env[faultsFolderVariable] = await temporaryFolder(t)
+  const { decoder } = open(t, 1, faultyWorkerFile)
+  const busy = [decoder.decode(telemetry(1)), decoder.decode(telemetry(1))]
+  const shared = [decoder.decode(marked('throw', 1)), decoder.decode(telemetry(2))]
+  for (const verdict of await Promise.all([...busy, ...shared])) {
+    assert.equal(verdict.kind, 'accepted')
+  }
+  await assert.rejects(decoder.decode(marked('throw', 'always')), { code: 'WORKER_FAILED' })
+})
+
+test('a large upload goes alone by transfer and is refused at once', async (t) => {
+  const folder = await temporaryFolder(t)
+  process.env[faultsFolderVariable] = folder
+  const { decoder, taskSizes } = open(t, 1, faultyWorkerFile)
+  const busy = [decoder.decode(telemetry(1)), decoder.decode(telemetry(1))]
+  const large = marked('throw', 'always', limits.copiedBodyBytesMax)
+  const refusal = assert.rejects(decoder.decode(large), { code: 'WORKER_FAILED' })
+  const others = Array.from({ length: 4 }, () => decoder.decode(telemetry(1)))
+  await Promise.all([...busy, refusal, ...others])
+  assert.equal(large.body.byteLength, 0)
+  assert.equal(await tasksMarked(folder, 'mark'), 1)
+  assert.deepEqual(taskSizes, [1, 1, 1, 4])
+})
+
+for (const workers of [1, 3]) {
+  test(`one heavy body at a time is decoded, light ones go by, with ${workers} workers`, async (t) => {
+    const pool = new CountingPool({ workers })
+    const decoder = new Decoder(pool, workers)
+    t.after(() => pool.close())
+    await pool.ready()
+    const settled: string[] = []
+    const decode = async (upload: DecodeUpload, name: string): Promise<void> => {
+      assert.equal((await decoder.decode(upload)).kind, 'accepted')
+      settled.push(name)
+    }
+    const heavy = [wide(false), wide(true), wide(false), wide(true)]
+    const heavies = heavy.map((upload, index) => decode(upload, `heavy ${index}`))
+    const lights = Array.from({ length: 60 }, (_, index) =>
+      decode(telemetry(500, index), `light ${index}`),
+    )
+    await Promise.all([...heavies, ...lights])
+    assert.equal(pool.largeAtOnceMax, 1)
+    // Neither kind waits for the other to be through.
+    const order = (kind: string) => settled.filter((name) => name.startsWith(kind))
+    assert.deepEqual(order('heavy'), ['heavy 0', 'heavy 1', 'heavy 2', 'heavy 3'])
+    assert(settled.indexOf('light 59') < settled.indexOf('heavy 3'), settled.join())
+    if (workers > 1) return
+    assert(settled.indexOf('heavy 0') < settled.indexOf('light 59'), settled.join())
+  })
+}
 
 test('close finishes what waits, refuses what comes and may be called again', async (t) => {
   const { decoder } = open(t)

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { Worker } from 'node:worker_threads'
 import type { DecodeUpload, DecodeVerdict } from '../../src/contracts/tasks.ts'
+import { WorkerFailure } from '../../src/contracts/worker-failure.ts'
 import { limits } from '../../src/limits.ts'
 import { WorkerPool } from '../../src/pool/pool.ts'
-import { WorkerFailure } from '../../src/pool/worker-failure.ts'
 import { jpegFrame, wavBuffer } from '../support/media.ts'
 import { telemetryDocument, uploadOf } from '../support/uploads.ts'
 
@@ -39,13 +39,19 @@ function longUpload(): DecodeUpload {
   return uploadOf('audio', { buffers })
 }
 
-test('a body goes to a worker by transfer and leaves the sender detached', async (t) => {
+test('a small body goes to a worker as a copy, a large one by transfer', async (t) => {
   const pool = openPool(t)
-  const upload = uploadOf('telemetry', telemetryDocument(100))
-  assert.ok(upload.body.byteLength > 0)
-  const verdict = await decode(pool, upload)
-  assert.equal(upload.body.byteLength, 0)
-  assert.equal(verdict.kind, 'accepted')
+  const { copiedBodyBytesMax } = limits
+  for (const [bytes, left] of [
+    [copiedBodyBytesMax, copiedBodyBytesMax],
+    [copiedBodyBytesMax + 1, 0],
+  ] as const) {
+    const document = telemetryDocument(100)
+    const spareBytes = bytes - Buffer.byteLength(JSON.stringify(document))
+    const upload = uploadOf('telemetry', document, { spareBytes })
+    assert.equal((await decode(pool, upload)).kind, 'accepted')
+    assert.equal(upload.body.byteLength, left)
+  }
 })
 
 test('frames come back in the very buffer that carried them', async (t) => {
@@ -53,7 +59,8 @@ test('frames come back in the very buffer that carried them', async (t) => {
   const image = await jpegFrame({ width: 64, height: 48 })
   const frame = { frameNumber: 1, timestamp: 0, imageData: image, format: 'jpeg' }
   const document = { frames: [{ ...frame, width: 64, height: 48 }] }
-  const upload = uploadOf('video', document, { format: 'msgpack', spareBytes: 12_345 })
+  const spareBytes = limits.copiedBodyBytesMax
+  const upload = uploadOf('video', document, { format: 'msgpack', spareBytes })
   const capacity = upload.body.byteLength
   const verdict = await decode(pool, upload)
   assert.ok(verdict.kind === 'accepted' && verdict.content.kind === 'media')

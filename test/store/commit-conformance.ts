@@ -60,7 +60,7 @@ export function commitConformance(name: string, open: OpenStore): void {
         const seq = tx.appendAtom(session, atomOf(hash))
         const event = tx.appendEvent(1, number, label, {})
         const content = { kind: 'page' as const, bytes }
-        tx.putJournal({ session: number, number: seq, batch: 0, records: 1, content })
+        tx.putJournal({ session: number, number: seq, batch: 0, records: 1, job: null, content })
         const second = tx.createSession(newSession(`${label} ${seq}`))
         if (label === 'lost') throw new Error('the unit fails')
         return { seq, event: event.number, second: second.number }

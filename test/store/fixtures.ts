@@ -3,7 +3,15 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import type { AtomEntry, SessionRow } from '../../src/store/interfaces.ts'
+import type {
+  AtomEntry,
+  BatchRetry,
+  DeadLetterRow,
+  IdempotencyRow,
+  JobRow,
+  JournalEntry,
+  SessionRow,
+} from '../../src/store/interfaces.ts'
 
 /** A folder for one test, removed when the test ends. */
 export async function temporaryFolder(t: TestContext): Promise<string> {
@@ -49,6 +57,14 @@ export function newSession(
     rejectedRows: 0,
     journalEntries: 0,
     chain: new Uint8Array(32),
+    recordsDead: 0,
+    deadLetters: 0,
+    ending: null,
+    final: null,
+    eventsDroppedThrough: 0,
+    atomRowsDropped: 0,
+    rejectedRowsDropped: 0,
+    chainDropped: new Uint8Array(32),
     ...changes,
   }
 }
@@ -80,5 +96,107 @@ export function atomOf(hash: Uint8Array, batch = 0): Omit<AtomEntry, 'seq'> {
     toMs: 1_750_000_000_001,
     batch,
     metadata: { frameNumber: batch, keyframe: true, note: null },
+  }
+}
+
+export function newRetry(
+  session: number,
+  batch: number,
+  changes: Partial<BatchRetry> = {},
+): BatchRetry {
+  return {
+    session,
+    batch,
+    failures: 1,
+    nextAttemptAtMs: 1_750_000_000_000.5,
+    history: [{ attempt: 1, atMs: 5, code: 'WORKER_FAILED', message: 'it left: "Grüße"' }],
+    redrive: null,
+    ...changes,
+  }
+}
+
+export function newDeadLetter(
+  session: number,
+  batch: number,
+  changes: Partial<DeadLetterRow> = {},
+): Omit<DeadLetterRow, 'number'> {
+  return {
+    id: `dlq-${session}-${batch}`,
+    tenant: 1,
+    session,
+    batch,
+    records: 10,
+    code: 'WORKER_FAILED',
+    message: 'a worker left',
+    history: newRetry(session, batch).history,
+    firstFailedAtMs: 5,
+    deadAtMs: 9,
+    ...changes,
+  }
+}
+
+export function newJob(id: string, changes: Partial<JobRow> = {}): Omit<JobRow, 'number'> {
+  return {
+    id,
+    tenant: 1,
+    session: null,
+    kind: 'upload',
+    status: 'queued',
+    step: 'atomization',
+    stepDurationsMs: { upload: 3, validation: 4 },
+    itemsTotal: 10,
+    itemsProcessed: 0,
+    atomsCreated: 0,
+    batchesLeft: 1,
+    chain: new Uint8Array(32),
+    createdAtMs: 1_000,
+    startedAtMs: 1_001,
+    updatedAtMs: 1_002,
+    endedAtMs: null,
+    error: null,
+    ...changes,
+  }
+}
+
+export function newAnswer(
+  session: number,
+  key: string,
+  changes: Partial<IdempotencyRow> = {},
+): IdempotencyRow {
+  return {
+    session,
+    keyDigest: sha256(key),
+    fingerprint: sha256(`body of ${key}`),
+    createdAtMs: 1_000,
+    status: 200,
+    answer: JSON.parse('{"recordsReceived":3,"__proto__":{"a":[1,null]}}') as Record<
+      string,
+      unknown
+    >,
+    ...changes,
+  }
+}
+
+/** A journaled media upload whose items are these blobs. */
+export function mediaEntry(
+  session: number,
+  batch: number,
+  number: number,
+  blobs: readonly { readonly hash: Uint8Array; readonly bytes: Uint8Array }[],
+): JournalEntry {
+  return {
+    session,
+    batch,
+    number,
+    records: blobs.length,
+    job: null,
+    content: {
+      kind: 'media',
+      items: blobs.map(({ hash, bytes }, index) => ({
+        hash,
+        byteLength: bytes.byteLength,
+        metadata: { frameNumber: index },
+      })),
+    },
   }
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readlinkSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
+import { limits } from '../../src/limits.ts'
 import { Committer } from '../../src/store/committer.ts'
 import { Database } from '../../src/store/database.ts'
 import type { Store, StoreOptions } from '../../src/store/interfaces.ts'
@@ -12,6 +13,7 @@ import { openStore } from '../../src/store/store.ts'
 import { startChild } from './children.ts'
 import { storeConformance } from './conformance.ts'
 import { blobOf, newSession, sha256, temporaryFolder } from './fixtures.ts'
+import { recountLmdb } from './recount.ts'
 
 const MiB = 1024 * 1024
 
@@ -19,8 +21,12 @@ function openFlushed(path: string, options: Partial<StoreOptions> = {}): Store {
   return openStore({ path, durability: 'flush', maxBytes: 1024 * MiB, ...options })
 }
 
-storeConformance('lmdb', openFlushed)
-storeConformance('lmdb without flush', (path) => openFlushed(path, { durability: 'commit' }))
+storeConformance('lmdb', openFlushed, recountLmdb)
+storeConformance(
+  'lmdb without flush',
+  (path, options) => openFlushed(path, { ...options, durability: 'commit' }),
+  recountLmdb,
+)
 
 test('a full store refuses what does not fit and keeps what it has acknowledged', async (t) => {
   const path = await temporaryFolder(t)
@@ -60,7 +66,7 @@ test('a full store takes new work once something was deleted', async (t) => {
     store.commit((tx) => {
       tx.session(session).recordsQueued += 1
       const content = { kind: 'page' as const, bytes }
-      tx.putJournal({ session, batch: 0, number, records: 1, content })
+      tx.putJournal({ session, batch: 0, number, records: 1, job: null, content })
     })
   let stored = 0
   await assert.rejects(async () => {
@@ -130,6 +136,8 @@ test('a store that has failed refuses every later commit with the first error', 
   const committer = new Committer(database, new Repositories(database), true, 64 * MiB)
   await committer.commit((tx) => tx.appendEvent(1, null, 'before', {}))
   await database.close()
+  const told: unknown[] = []
+  committer.onFailure((failure) => told.push(failure))
   let runs = 0
   const run = () => {
     runs += 1
@@ -139,7 +147,32 @@ test('a store that has failed refuses every later commit with the first error', 
   assert.deepEqual(second, first)
   await assert.rejects(committer.commit(run), (error) => error === first.reason)
   assert.equal(runs, 0)
+  const file = join(path, 'data.mdb')
+  assert.deepEqual(told, [{ path: file, error: first.reason, isStuck: false }])
   await committer.close()
+})
+
+test('a commit that does not come back fails the store, and says that a thread is stuck', async (t) => {
+  const path = await temporaryFolder(t)
+  const database = new Database({ path, flush: true, maxBytes: 1024 * MiB })
+  const lookMs = 20
+  const committer = new Committer(database, new Repositories(database), true, 64 * MiB, lookMs)
+  const told: boolean[] = []
+  committer.onFailure(({ isStuck }) => told.push(isStuck))
+  const holder = startChild(t, 'lock-holder', path, `${limits.commitLooksMax * lookMs * 4}`)
+  await holder.lines((lines) => lines.length > 0)
+  const commits = [1, 2].map((index) =>
+    committer.commit((tx) => tx.appendEvent(1, null, 'event', { index })),
+  )
+  for (const commit of commits) await assert.rejects(commit, /has not come back/)
+  await assert.rejects(
+    committer.commit(() => {}),
+    /has not come back/,
+  )
+  assert.deepEqual(told, [true])
+  assert.equal(await holder.exit(), 0)
+  await committer.close()
+  await database.close()
 })
 
 test('a tool beside the server may put keys and nothing else', async (t) => {
@@ -170,9 +203,21 @@ test('the lock of a process that is gone is taken over, also where its id came a
 
   const store = openFlushed(path)
   const lockPath = join(path, 'owner.lock')
-  const own = readFileSync(lockPath, 'utf8')
+  const own = readlinkSync(lockPath)
   await store.close()
-  writeFileSync(lockPath, own.replace(/ \d+ /, ' 1 '))
+  symlinkSync(own.replace(/ \d+ /, ' 1 '), lockPath)
+  await openFlushed(path).close()
+})
+
+test('a lock that an earlier version left as a file counts as well', async (t) => {
+  const path = await temporaryFolder(t)
+  const store = openFlushed(path)
+  const lockPath = join(path, 'owner.lock')
+  const own = readlinkSync(lockPath)
+  await store.close()
+  writeFileSync(lockPath, `${own}\n`)
+  assert.throws(() => openFlushed(path), /is in use/)
+  writeFileSync(lockPath, `${own.replace(/ \d+ /, ' 1 ')}\n`)
   await openFlushed(path).close()
 })
 
@@ -180,8 +225,7 @@ test('a store of a newer format is refused', async (t) => {
   const path = await temporaryFolder(t)
   await openFlushed(path).close()
   const database = new Database({ path, flush: true, maxBytes: MiB })
-  const meta = database.table('meta')
-  await database.apply([{ table: meta, key: textKey('format'), value: numberKey(99) }])
+  await database.apply([{ table: 'meta', key: textKey('format'), value: numberKey(99) }])
   await database.close()
-  assert.throws(() => openFlushed(path), /has format 99, this program reads format 1/)
+  assert.throws(() => openFlushed(path), /has format 99, this program reads format 2/)
 })

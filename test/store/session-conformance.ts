@@ -63,6 +63,14 @@ export function sessionConformance(name: string, open: OpenStore): void {
       rejectedRows: 20,
       journalEntries: 21,
       chain: sha256('chain'),
+      recordsDead: 22,
+      deadLetters: 23,
+      ending: 'cancelled' as const,
+      final: { recordsReceived: 1, batchesReceived: 2, atomsCreated: 3, chain: sha256('final') },
+      eventsDroppedThrough: 24,
+      atomRowsDropped: 25,
+      rejectedRowsDropped: 26,
+      chainDropped: sha256('dropped'),
     }
     await store.commit((tx) => Object.assign(tx.session(number), changes))
     const expected = { ...newSession('a'), ...changes, number }

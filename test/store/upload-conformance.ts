@@ -55,6 +55,7 @@ export function uploadConformance(name: string, open: OpenStore): void {
       batch,
       number,
       records: 10 + number,
+      job: number === 0 ? null : 2 ** 40 + number,
       content: { kind: 'page', bytes: blobOf(`${session} ${batch} ${number}`, 9_000).bytes },
     })
     const media: JournalEntry = {
@@ -62,6 +63,7 @@ export function uploadConformance(name: string, open: OpenStore): void {
       batch: 0,
       number: 0,
       records: 2,
+      job: null,
       content: {
         kind: 'media',
         items: [

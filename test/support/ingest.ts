@@ -2,7 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import { type Clock, systemClock } from '../../src/clock.ts'
+import type { UploadReply } from '../../src/contracts/http.ts'
 import { EventHub } from '../../src/events/hub.ts'
+import { DeadLetterService } from '../../src/ingest/dead-letters.ts'
+import { IdempotentUploads } from '../../src/ingest/idempotency.ts'
 import { RecordReader } from '../../src/ingest/record-reader.ts'
 import { SessionService } from '../../src/ingest/sessions.ts'
 import { UploadService } from '../../src/ingest/uploads.ts'
@@ -39,9 +43,10 @@ export function jsonBody(value: unknown): {
 /** The ingest path without its front door: a real store in a temporary folder and real workers. */
 export async function openIngest(
   t: TestContext,
-  options: { path?: string; maxBytes?: number; keepOpen?: boolean } = {},
+  options: { path?: string; maxBytes?: number; clock?: Clock; workerFile?: URL } = {},
 ) {
   const path = options.path ?? (await mkdtemp(join(tmpdir(), 'atomstream-ingest-')))
+  const clock = options.clock ?? systemClock
   const log = createLogger('silent')
   const metrics = createMetrics()
   const store = openStore({
@@ -49,11 +54,15 @@ export async function openIngest(
     durability: 'flush',
     maxBytes: options.maxBytes ?? 1 << 30,
     exclusive: true,
+    now: () => clock.now(),
   })
-  const pool = new WorkerPool({ workers: 2 })
+  const { workerFile } = options
+  const pool = new WorkerPool({ workers: 2, ...(workerFile === undefined ? {} : { workerFile }) })
   const decoder = new Decoder(pool, 2)
-  const sessions = new SessionService({ store, pool, log, metrics })
-  const uploads = new UploadService({ sessions, decoder, store, metrics, log })
+  const sessions = new SessionService({ store, pool, clock, log, metrics })
+  const idempotency = new IdempotentUploads({ store, clock })
+  const uploads = new UploadService({ sessions, decoder, idempotency, clock, metrics, log })
+  const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
   const hub = new EventHub(store)
   let closed = false
@@ -76,9 +85,20 @@ export async function openIngest(
     pool,
     sessions,
     uploads,
+    deadLetters,
     records,
     hub,
     close,
+    /** Uploads a JSON value; throws where the answer is a job. */
+    upload: async (
+      session: SessionRow,
+      value: unknown,
+      idempotencyKey: string | null = null,
+    ): Promise<{ status: number; reply: UploadReply }> => {
+      const answer = await uploads.upload(session, jsonBody(value), { idempotencyKey, asJob: null })
+      if (answer.kind !== 'reply') throw new Error('a reply was expected, not a job')
+      return answer
+    },
     /** The stored row as it is now. */
     row: (session: SessionRow): SessionRow => {
       const row = store.sessions.get(session.number)

@@ -4,7 +4,6 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { TestContext } from 'node:test'
 import { Client } from './client.ts'
 import { Inbox, within } from './waiting.ts'
 
@@ -16,6 +15,15 @@ export interface ServerOptions {
   /** `ATOMSTREAM_…` variables beside the test's own; null takes one of those away. */
   readonly env?: Readonly<Record<string, string | null>>
   readonly args?: readonly string[]
+  /** The module that node runs, in place of the program's own. */
+  readonly program?: string
+  /** A program with its arguments that becomes or starts node, as `strace -D` does. */
+  readonly under?: readonly string[]
+}
+
+/** Whatever ends and then cleans up: a test, or one run of a longer trial. */
+export interface Scope {
+  after(cleanUp: () => unknown): void
 }
 
 export interface Exit {
@@ -26,7 +34,7 @@ export interface Exit {
 }
 
 /** A temporary folder that goes when the test ends. */
-export async function temporaryFolder(t: TestContext): Promise<string> {
+export async function temporaryFolder(t: Scope): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'atomstream-test-'))
   t.after(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
   return folder
@@ -140,11 +148,19 @@ function parseLine(line: string): Record<string, unknown> | null {
  * Starts the built server on a free port, rate limit off, and waits until it serves. Without a
  * `dataDir` it gets a temporary one; the process is ended after the test in any case.
  */
-export async function startServer(
-  t: TestContext,
-  options: ServerOptions = {},
-): Promise<TestServer> {
+export async function startServer(t: Scope, options: ServerOptions = {}): Promise<TestServer> {
   const dataDir = options.dataDir ?? (await temporaryFolder(t))
+  const server = launchServer(t, dataDir, options)
+  await server.listening()
+  return server
+}
+
+/** The same without the wait: for who has something in store for a server that still starts. */
+export function launchServer(
+  t: Scope,
+  dataDir: string,
+  options: Omit<ServerOptions, 'dataDir'> = {},
+): TestServer {
   const settings: Record<string, string | null> = {
     ATOMSTREAM_PORT: '0',
     ATOMSTREAM_DATA_DIR: dataDir,
@@ -154,13 +170,13 @@ export async function startServer(
   }
   const env = cleanEnvironment()
   for (const [name, value] of Object.entries(settings)) if (value !== null) env[name] = value
-  const child = spawn(process.execPath, [mainPath, ...(options.args ?? [])], {
+  const [program = process.execPath, ...rest] = [...(options.under ?? []), process.execPath]
+  const child = spawn(program, [...rest, options.program ?? mainPath, ...(options.args ?? [])], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const server = new TestServer(child, dataDir, settings.ATOMSTREAM_API_KEY ?? '')
   t.after(() => (server.running ? server.kill('SIGKILL') : undefined))
-  await server.listening()
   return server
 }
 

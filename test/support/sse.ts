@@ -21,12 +21,37 @@ export function eventNumber(event: { readonly id: string }): number {
   return Number(digits)
 }
 
+/** The events in the text of an event stream, however it is cut into pieces. */
+export class EventParser {
+  readonly comments: string[] = []
+  #pending = ''
+
+  /** The events that this piece completes. */
+  push(text: string): ReceivedEvent[] {
+    const frames = (this.#pending + text).split('\n\n')
+    this.#pending = frames.pop() ?? ''
+    return frames.flatMap((frame) => this.#take(frame) ?? [])
+  }
+
+  #take(frame: string): ReceivedEvent | null {
+    const fields = new Map<string, string>()
+    for (const line of frame.split('\n')) {
+      if (line.startsWith(':')) this.comments.push(line.slice(1).trim())
+      else if (line !== '') fields.set(...splitLine(line))
+    }
+    const name = fields.get('event')
+    if (name === undefined) return null
+    const data = JSON.parse(fields.get('data') ?? '') as Record<string, unknown>
+    return { id: fields.get('id') ?? '', name, data }
+  }
+}
+
 /** One SSE connection, read line by line, that can be cut in the middle. */
 export class EventReader {
   readonly events = new Inbox<ReceivedEvent>()
-  readonly comments: string[] = []
   /** Resolves when the server ends the stream or the test cuts it. */
   readonly ended: Promise<void>
+  readonly #parser = new EventParser()
   readonly #aborter: AbortController
 
   constructor(
@@ -38,6 +63,10 @@ export class EventReader {
     this.ended = this.#read()
       .catch(() => {})
       .then(() => this.events.end('the stream has ended'))
+  }
+
+  get comments(): readonly string[] {
+    return this.#parser.comments
   }
 
   get ids(): string[] {
@@ -73,25 +102,10 @@ export class EventReader {
 
   async #read(): Promise<void> {
     const decoder = new TextDecoder('utf-8', { fatal: true })
-    let pending = ''
     for await (const chunk of this.response.body ?? []) {
-      pending += decoder.decode(chunk as Uint8Array, { stream: true })
-      const frames = pending.split('\n\n')
-      pending = frames.pop() ?? ''
-      for (const frame of frames) this.#take(frame)
+      const text = decoder.decode(chunk as Uint8Array, { stream: true })
+      for (const event of this.#parser.push(text)) this.events.push(event)
     }
-  }
-
-  #take(frame: string): void {
-    const fields = new Map<string, string>()
-    for (const line of frame.split('\n')) {
-      if (line.startsWith(':')) this.comments.push(line.slice(1).trim())
-      else if (line !== '') fields.set(...splitLine(line))
-    }
-    const name = fields.get('event')
-    if (name === undefined) return
-    const data = JSON.parse(fields.get('data') ?? '') as Record<string, unknown>
-    this.events.push({ id: fields.get('id') ?? '', name, data })
   }
 }
 

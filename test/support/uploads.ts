@@ -34,7 +34,7 @@ export function uploadOf(
     schema: null,
     ...options.settings,
   }
-  return { body, byteLength: bytes.length, format, gzip, envelope, settings }
+  return { body, byteLength: bytes.length, format, gzip, envelope, fingerprint: false, settings }
 }
 
 /** The body of a telemetry upload; the seed shifts its values. */

@@ -155,7 +155,7 @@ test('a client that leaves in the middle of its body gives its share of the budg
 })
 
 test('the budget is refused past its bound and complete again after the releases', () => {
-  const budget = new BodyBudget(100)
+  const budget = new BodyBudget({ bytesMax: 100 })
   const first = budget.lease()
   const second = budget.lease()
   first.grow(60)
@@ -168,7 +168,7 @@ test('the budget is refused past its bound and complete again after the releases
 })
 
 test('a body that drips past its deadline loses its connection', async (t) => {
-  const reader = new BodyReader(100, 20)
+  const reader = new BodyReader({ graceMs: 100, sweepIntervalMs: 20 })
   t.after(() => reader.close())
   const budget = new BodyBudget()
   const server = new UwsServer({

@@ -5,6 +5,7 @@ import { Type } from '@sinclair/typebox'
 import { newApiKey } from '../../src/cli/keys.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { createLogger } from '../../src/log.ts'
+import { MemoryGauge, type MemoryGaugeOptions } from '../../src/memory.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import type { Scope, Store } from '../../src/store/interfaces.ts'
 import { Reply, type Route, route } from '../../src/transport/route.ts'
@@ -17,18 +18,27 @@ export const ownKey = 'test-key-0123456789abcdef'
 /** The front door on a free port, over a real store and real workers. */
 export async function openDoor(
   t: TestContext,
-  options: { config?: Partial<Config>; routes?: readonly Route[] } = {},
+  options: {
+    config?: Partial<Config>
+    routes?: readonly Route[]
+    workerFile?: URL
+    memory?: Partial<MemoryGaugeOptions>
+  } = {},
 ) {
-  const ingest = await openIngest(t)
+  const { workerFile } = options
+  const ingest = await openIngest(t, workerFile === undefined ? {} : { workerFile })
   const config: Config = {
     ...loadConfig([], { ATOMSTREAM_API_KEY: ownKey, ATOMSTREAM_RATE_LIMIT: '0' }),
     ...options.config,
   }
-  const { store, sessions, uploads, records, hub } = ingest
+  const { store, sessions, uploads, records, deadLetters, hub } = ingest
   const lines: string[] = []
   const log = createLogger('debug', { write: (line: string) => void lines.push(line) })
   const metrics = createMetrics()
-  const services = { config, log, metrics, store, sessions, uploads, records, hub }
+  const memory = new MemoryGauge({ bytesMax: config.memoryMaxMiB * 1024 * 1024, ...options.memory })
+  t.after(() => memory.close())
+  const parts = { config, log, metrics, store, sessions, uploads, records, deadLetters, hub }
+  const services = { ...parts, memory }
   const transport =
     options.routes === undefined
       ? createTransport(services)

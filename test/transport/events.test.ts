@@ -4,7 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { EventSource } from 'eventsource'
 import type { SessionRow, Store } from '../../src/store/interfaces.ts'
 import { formatEvent } from '../../src/transport/sse.ts'
+import { testRecords } from '../support/ingest.ts'
 import { Inbox } from '../support/waiting.ts'
+import { openSocket } from '../support/websocket.ts'
 import { addKey, bearer, openDoor, ownKey, rawConnection } from './door.ts'
 
 type Door = Awaited<ReturnType<typeof openDoor>>
@@ -176,6 +178,64 @@ test('streams end with a comment when the server stops', async (t) => {
   const reply = await fetch(door.url + path(session), { headers: bearer() })
   await door.transport.close(2_000)
   assert.match(await reply.text(), /: server stops\n\n$/)
+})
+
+test('what open uploads store while the server stops still reaches its subscribers', async (t) => {
+  const door = await openDoor(t)
+  const session = await door.sessions.start(0, { sessionType: 'telemetry', batchSize: 1 })
+  const reply = await fetch(door.url + path(session), { headers: bearer() })
+  const socket = await openSocket(
+    `${door.url.replace('http', 'ws')}${path(session).replace(/events$/, 'ws')}`,
+    bearer(),
+  )
+  await socket.message('session-started')
+  const body = JSON.stringify({ records: testRecords(1) })
+  const upload = await rawConnection(t, door.port)
+  upload.socket.write(
+    `POST ${path(session).replace(/events$/, 'upload')} HTTP/1.1\r\nHost: a\r\n` +
+      `X-API-Key: ${ownKey}\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${body.length}\r\n\r\n${body.slice(0, 9)}`,
+  )
+  await delay(50)
+  const closed = door.transport.close(5_000)
+  await delay(100)
+  upload.socket.write(body.slice(9))
+  await upload.until('"recordsProcessed":1')
+  await closed
+  const text = await reply.text()
+  assert.match(text, /event: batch-processed\n/)
+  assert.match(text, /: server stops\n\n$/)
+  assert.equal((await socket.closed).code, 1001)
+  assert.ok(socket.events.some(({ type }) => type === 'batch-processed'))
+})
+
+test('a stream whose beginning retention has dropped begins with a gap, over WebSocket too', async (t) => {
+  const door = await openDoor(t)
+  const session = await startTelemetry(door)
+  await appendEvents(door.store, session, 4, 10)
+  await door.store.commit((transaction) => {
+    for (const event of door.store.events.ofTenant(0, 0, 3)) transaction.dropEvent(event)
+  })
+  const socket = await openSocket(
+    `${door.url.replace('http', 'ws')}${path(session).replace(/events$/, 'ws')}?lastEventId=event_2`,
+    bearer(),
+  )
+  const gap = await socket.message('gap')
+  assert.equal(gap.eventId, 'event_3')
+  assert.equal(gap.fromEventId, 'event_3')
+  assert.equal(gap.toEventId, 'event_3')
+  await door.sessions.end(0, session.id, {})
+  const text = await (await fetch(door.url + path(session), { headers: bearer() })).text()
+  const ids = [...text.matchAll(/^event: (.*)\nid: event_(\d+)$/gm)]
+  assert.deepEqual(
+    ids.map(([, name, number]) => `${name} ${number}`),
+    ['gap 3', 'progress 4', 'progress 5', 'session-completed 6'],
+  )
+  await socket.closed
+  assert.deepEqual(
+    socket.events.map(({ eventId }) => eventId),
+    ['event_3', 'event_4', 'event_5', 'event_6'],
+  )
 })
 
 test('line breaks in an event cannot end its lines', () => {

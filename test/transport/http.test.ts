@@ -116,7 +116,7 @@ test('a schema is registered once and never changes', async (t) => {
   assert.equal(other.status, 409)
   assert.equal(other.body.code, 'SCHEMA_EXISTS')
   assert.deepEqual((await ask(door, `${path}/iot/1.0.0`)).body, schema)
-  assert.deepEqual((await ask(door, path)).body, { schemas: [schema] })
+  assert.deepEqual((await ask(door, path)).body, { schemas: [schema], nextCursor: null })
   for (const missing of ['iot/2', 'x%2Fy/1', `${'n'.repeat(3_000)}/1`]) {
     const reply = await ask(door, `${path}/${missing}`)
     assert.equal(reply.body.code, 'SCHEMA_NOT_FOUND')
@@ -141,6 +141,20 @@ test("an atom's bytes come under their hash, named by what they are, to their te
   for (const path of ['xyz', '0'.repeat(64), `${hash.toString('hex')}/x`]) {
     assert.equal((await ask(door, `/api/atoms/${path}`)).status, 404)
   }
+})
+
+test('a refusal repeats no parameter that may be a key, and no long name', async (t) => {
+  const door = await openDoor(t)
+  const key = `as_${'k'.repeat(43)}`
+  for (const query of [key, `${key}=1`, `a%zz=${key}`, `a&a=${key}`, `limit=${key}`, `x=${key}`]) {
+    const reply = await ask(door, `${base}?${query}`)
+    assert.equal(reply.body.code, 'INVALID_PARAMETER', query)
+    assert.doesNotMatch(JSON.stringify(reply.body), /kkk/)
+  }
+  const member = { sessionType: 'video', ['n'.repeat(100_000)]: 1 }
+  const reply = await ask(door, `${base}/start`, { json: member })
+  assert.equal(reply.body.code, 'INVALID_BODY')
+  assert.ok(JSON.stringify(reply.body).length < 2_000)
 })
 
 test('the best type that Accept names is chosen', () => {

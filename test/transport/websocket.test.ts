@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { type ClientOptions, WebSocket } from 'ws'
+import { limits } from '../../src/limits.ts'
 import type { SessionRow } from '../../src/store/interfaces.ts'
 import { testRecords } from '../support/ingest.ts'
+import { eventually } from '../support/waiting.ts'
 import { TestSocket } from '../support/websocket.ts'
 import { addKey, bearer, openDoor, ownKey } from './door.ts'
 
@@ -133,6 +135,27 @@ test('a revoked key loses its WebSocket, and a stop closes the others with 1001'
   await stays.upload({ id: 1, ...telemetry(1) })
   await door.transport.close(2_000)
   assert.equal((await stays.closed).code, 1001)
+})
+
+test('answers that nobody reads count, and past the bound of a socket it is cut', async (t) => {
+  const door = await openDoor(t)
+  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const { key } = await addKey(door.store, 0, ['events:read'])
+  const socket = await openSocket(t, door, session, { headers: bearer(key) })
+  socket.socket.pause()
+  const ping = JSON.stringify({ type: 'ping', id: 'x'.repeat(limits.messageIdCharsMax) })
+  let heldBytes = 0
+  await eventually(async () => {
+    for (let count = 0; count < 2_000; count += 1) socket.socket.send(ping)
+    const held = (await door.metrics.heldBytes.get()).values[0]?.value ?? 0
+    heldBytes = Math.max(heldBytes, held)
+    const { values } = await door.metrics.subscribers.get()
+    return values.find(({ labels }) => labels.kind === 'websocket')?.value === 0 || undefined
+  }, 'the cut')
+  assert.ok(heldBytes > 0)
+  // The answer that passes the bound is still taken.
+  assert.ok(heldBytes < limits.webSocketBufferBytesMax + 2 * limits.messageIdCharsMax)
+  assert.equal((await door.metrics.heldBytes.get()).values[0]?.value, 0)
 })
 
 function telemetry(count: number) {

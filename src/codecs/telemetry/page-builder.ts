@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { ownBuffer } from '../../contracts/buffers.ts'
 import type { EncodedPage } from '../../contracts/tasks.ts'
 import {
   columnHeadBytes,
@@ -162,7 +163,7 @@ export class PageBuilder {
     const parts = [...this.#columns.values()].map((column) => layOut(column, this.rows))
     const timesBytes = this.rows * 8 + (this.#hasMicros ? padded(this.rows * 2) : 0)
     const total = parts.reduce((sum, part) => sum + part.bytes, headBytes + timesBytes)
-    const bytes = new Uint8Array(total)
+    const bytes = new Uint8Array(ownBuffer(total))
     const view = new DataView(bytes.buffer)
     view.setUint32(0, magic, true)
     view.setUint32(4, this.rows, true)

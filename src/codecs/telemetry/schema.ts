@@ -141,6 +141,9 @@ export function fieldNameFault(name: string): string | null {
 
 /** Throws INVALID_BODY for what the shape of a definition alone does not rule out. */
 export function checkDefinition(definition: InlineSchema): void {
+  if (Buffer.byteLength(JSON.stringify(definition)) > limits.schemaBytesMax) {
+    throw invalidBody('schema', `at most ${limits.schemaBytesMax} bytes of JSON`)
+  }
   const seen = new Set<string>()
   for (const [index, field] of definition.fields.entries()) {
     const at = `fields/${index}`

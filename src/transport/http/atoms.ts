@@ -62,7 +62,7 @@ export const readAtomRecord = route({
   scope,
   params: Type.Object({ hash: Type.String(), index: Type.String() }),
   replies: { 200: RecordRow },
-  errors: ['ATOM_NOT_FOUND'],
+  errors: ['ATOM_NOT_FOUND', 'WORKER_FAILED'],
   handle: async ({ params }, { tenant, records, store }) => {
     const { hash, index } = params
     const digest = parseHash(hash)

@@ -11,8 +11,10 @@ export function healthRoutes(version: string, startedAtMs: number): readonly Rou
       scope: null,
       replies: { 200: Health },
       errors: [],
-      handle: () => ({
+      // Healthy though full: a supervisor that restarted it would take the reads away and free nothing.
+      handle: (_, { store }) => ({
         status: 'healthy',
+        store: store.statistics().isFull ? 'full' : 'writable',
         version,
         uptimeMs: Math.round(performance.now() - startedAtMs),
       }),

@@ -32,7 +32,7 @@ export const readRecords = route({
     ...PageQuery,
   }),
   replies: { 200: RecordPage },
-  errors: ['SESSION_NOT_FOUND', 'NOT_ACCEPTABLE'],
+  errors: ['SESSION_NOT_FOUND', 'NOT_ACCEPTABLE', 'WORKER_FAILED'],
   handle: async ({ params, query }, context) => {
     const session = findSession(context, context.tenant, params.sessionId)
     const type = negotiate(context.headers.get('accept'), types)

@@ -1,8 +1,16 @@
 import { openApiDocument } from '../openapi.ts'
 import { Reply, type Route, route } from '../route.ts'
 import { listAtoms, readAtom, readAtomRecord } from './atoms.ts'
+import {
+  dropDeadLetter,
+  listDeadLetters,
+  readDeadLetter,
+  redriveDeadLetter,
+  redriveDeadLetters,
+} from './dlq.ts'
 import { openSocket, streamEvents } from './events.ts'
 import { healthRoutes } from './health.ts'
+import { listJobs, readJobStatus } from './jobs.ts'
 import { readRecords } from './records.ts'
 import { listRejected } from './rejected.ts'
 import { listSchemas, readSchema, registerSchema } from './schemas.ts'
@@ -34,6 +42,13 @@ export function allRoutes(version: string): readonly Route[] {
     listRejected,
     streamEvents,
     openSocket,
+    listJobs,
+    readJobStatus,
+    listDeadLetters,
+    redriveDeadLetters,
+    readDeadLetter,
+    redriveDeadLetter,
+    dropDeadLetter,
     makeTicket,
     registerSchema,
     listSchemas,

@@ -1,7 +1,8 @@
 import { Type } from '@sinclair/typebox'
 import { checkDefinition } from '../../codecs/telemetry/schema.ts'
-import { Refusal } from '../../contracts/errors.ts'
+import { invalidParameter, Refusal } from '../../contracts/errors.ts'
 import { SchemaDefinition } from '../../contracts/schema.ts'
+import { limits } from '../../limits.ts'
 import { Reply, route } from '../route.ts'
 
 const base = '/api/streaming/schemas'
@@ -13,7 +14,7 @@ export const registerSchema = route({
   scope: 'sessions:write',
   body: SchemaDefinition,
   replies: { 200: SchemaDefinition, 201: SchemaDefinition },
-  errors: ['SCHEMA_EXISTS', 'STORE_FULL'],
+  errors: ['SCHEMA_EXISTS', 'SCHEMA_LIMIT_REACHED', 'STORE_FULL'],
   handle: async ({ body }, { tenant, store }) => {
     checkDefinition(body)
     const isNew = await store.commit((transaction) => transaction.putSchema(tenant, body))
@@ -26,13 +27,54 @@ export const listSchemas = route({
   path: base,
   summary: 'List registered schemas',
   scope: 'sessions:read',
-  replies: { 200: Type.Object({ schemas: Type.Array(SchemaDefinition) }) },
+  query: Type.Object({
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.schemasPageLimitMax })),
+    cursor: Type.Optional(Type.String({ description: 'nextCursor of the page before' })),
+  }),
+  replies: {
+    200: Type.Object({
+      schemas: Type.Array(SchemaDefinition),
+      nextCursor: Type.Union([Type.String(), Type.Null()]),
+    }),
+  },
   errors: [],
-  handle: (_, { tenant, store }) => ({ schemas: store.schemas.list(tenant) }),
+  handle: ({ query }, { tenant, store }) => {
+    const limit = query.limit ?? limits.schemasPageLimitMax
+    const schemas: SchemaDefinition[] = []
+    let bytes = 0
+    let nextCursor: string | null = null
+    for (const schema of store.schemas.list(tenant, placeOf(query.cursor))) {
+      const last = schemas.at(-1)
+      const schemaBytes = Buffer.byteLength(JSON.stringify(schema))
+      const isFull = schemas.length === limit || bytes + schemaBytes > limits.schemasPageBytesMax
+      if (last !== undefined && isFull) {
+        nextCursor = `${last.schemaName}/${last.schemaVersion}`
+        break
+      }
+      schemas.push(schema)
+      bytes += schemaBytes
+    }
+    return { schemas, nextCursor }
+  },
 })
 
 const namePattern = new RegExp(SchemaDefinition.properties.schemaName.pattern ?? '')
 const versionPattern = new RegExp(SchemaDefinition.properties.schemaVersion.pattern ?? '')
+
+/** Whether a schema could be registered under these at all. */
+function isShaped(name: string, version: string): boolean {
+  return namePattern.test(name) && versionPattern.test(version)
+}
+
+/** A cursor is the name and version of a page's last schema. Throws Refusal `INVALID_PARAMETER`. */
+function placeOf(cursor: string | undefined): { name: string; version: string } | null {
+  if (cursor === undefined) return null
+  const [name = '', version = '', ...rest] = cursor.split('/')
+  if (rest.length > 0 || !isShaped(name, version)) {
+    throw invalidParameter('cursor', 'nextCursor of the page before')
+  }
+  return { name, version }
+}
 
 export const readSchema = route({
   method: 'GET',
@@ -44,8 +86,7 @@ export const readSchema = route({
   errors: ['SCHEMA_NOT_FOUND'],
   handle: ({ params }, { tenant, store }) => {
     const { name, version } = params
-    const isShaped = namePattern.test(name) && versionPattern.test(version)
-    const definition = isShaped ? store.schemas.get(tenant, name, version) : null
+    const definition = isShaped(name, version) ? store.schemas.get(tenant, name, version) : null
     if (definition === null) {
       throw new Refusal('SCHEMA_NOT_FOUND', {
         fields: { schemaName: name, schemaVersion: version },

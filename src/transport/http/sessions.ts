@@ -24,7 +24,7 @@ export const startSession = route({
   scope: 'sessions:write',
   body: StartSession,
   replies: { 200: SessionStarted },
-  errors: ['TENANT_MISMATCH', 'SCHEMA_NOT_FOUND', 'STORE_FULL'],
+  errors: ['TENANT_MISMATCH', 'SCHEMA_NOT_FOUND', 'SESSION_LIMIT_REACHED', 'STORE_FULL'],
   handle: async ({ body }, { tenant, sessions, baseUrl }) => {
     if (body.tenantId !== undefined && body.tenantId !== tenant) {
       throw new Refusal('TENANT_MISMATCH')

@@ -5,7 +5,7 @@ export const makeTicket = route({
   method: 'POST',
   path: '/api/streaming/tickets',
   summary: 'Make a ticket that opens one path for reading, for clients that cannot set headers',
-  scope: ['events:read', 'sessions:read', 'ingest'],
+  scope: ['events:read', 'sessions:read'],
   ownOrigin: true,
   body: TicketRequest,
   replies: { 200: TicketReply },

@@ -1,0 +1,112 @@
+import { hash, randomBytes } from 'node:crypto'
+import type { JobRow, SessionRow, Transaction } from '../store/interfaces.ts'
+import type { JobRequest } from './batch.ts'
+
+/**
+ * What the transactions of batches write about the jobs that wait for them. A job is stored with what it
+ * tells of, so after a crash it says neither more nor less than what is there.
+ */
+
+export interface JobError {
+  readonly code: string
+  readonly message: string
+  readonly details: string
+}
+
+/** A job that is done when one journaled upload has become atoms. */
+export function createUploadJob(
+  transaction: Transaction,
+  session: SessionRow,
+  records: number,
+  { uploadMs, validationMs }: JobRequest,
+): JobRow {
+  return transaction.createJob({
+    ...newJob(transaction.nowMs),
+    tenant: session.tenant,
+    session: session.number,
+    kind: 'upload',
+    startedAtMs: transaction.nowMs - Math.round(uploadMs + validationMs),
+    stepDurationsMs: { upload: Math.round(uploadMs), validation: Math.round(validationMs) },
+    itemsTotal: records,
+    batchesLeft: 1,
+  })
+}
+
+/** A job that is done when each of these dead letters is atoms or a dead letter again. */
+export function createRedriveJob(
+  transaction: Transaction,
+  tenant: number,
+  deadLetters: { session: number | null; batches: number; records: number },
+): JobRow {
+  return transaction.createJob({
+    ...newJob(transaction.nowMs),
+    tenant,
+    session: deadLetters.session,
+    kind: 'redrive',
+    itemsTotal: deadLetters.records,
+    batchesLeft: deadLetters.batches,
+  })
+}
+
+/** What of a batch has become atoms for a job. `digests` are 32 bytes each, in commit order. */
+export interface JobProgress {
+  readonly records: number
+  readonly digests: readonly Uint8Array[]
+}
+
+export function advanceJob(transaction: Transaction, number: number, progress: JobProgress): void {
+  const job = transaction.job(number)
+  // The job of an upload has failed with its dead letter: redriving that is another job.
+  if (job.endedAtMs !== null) return
+  job.itemsProcessed += progress.records
+  job.atomsCreated += progress.records
+  job.chain = progress.digests.reduce(extendChain, job.chain)
+  job.status = 'in-progress'
+  finishBatch(transaction, job)
+}
+
+/**
+ * A batch that a job waits for is a dead letter. The job of an upload fails with it, one that redrives
+ * goes on with its other batches and fails in the end.
+ */
+export function failJob(transaction: Transaction, number: number, error: JobError): void {
+  const job = transaction.job(number)
+  if (job.endedAtMs !== null) return
+  job.error = error
+  finishBatch(transaction, job)
+}
+
+function finishBatch(transaction: Transaction, job: JobRow): void {
+  job.updatedAtMs = transaction.nowMs
+  job.batchesLeft -= 1
+  if (job.batchesLeft > 0) return
+  job.endedAtMs = transaction.nowMs
+  job.status = job.error === null ? 'completed' : 'failed'
+  const before = (job.stepDurationsMs.upload ?? 0) + (job.stepDurationsMs.validation ?? 0)
+  job.stepDurationsMs = {
+    ...job.stepDurationsMs,
+    atomization: Math.max(0, transaction.nowMs - job.startedAtMs - before),
+  }
+  if (job.error === null) job.step = 'completion'
+}
+
+function newJob(nowMs: number) {
+  return {
+    id: `job-${randomBytes(16).toString('hex')}`,
+    status: 'queued',
+    step: 'atomization',
+    stepDurationsMs: {},
+    itemsProcessed: 0,
+    atomsCreated: 0,
+    chain: new Uint8Array(32),
+    createdAtMs: nowMs,
+    startedAtMs: nowMs,
+    updatedAtMs: nowMs,
+    endedAtMs: null,
+    error: null,
+  } as const
+}
+
+function extendChain(chain: Uint8Array, digest: Uint8Array): Uint8Array {
+  return hash('sha256', Buffer.concat([chain, digest]), 'buffer')
+}

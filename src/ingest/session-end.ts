@@ -1,0 +1,51 @@
+import type { SessionRow, Transaction } from '../store/interfaces.ts'
+import { appendSessionEvent, sessionTotals } from './session-events.ts'
+import { requireMove } from './session-state.ts'
+
+/**
+ * Ends a session whose batches are settled: cancelled where that was asked for, failed where a dead
+ * letter of it remains, else completed. Null, and nothing is done, where a dead letter was redriven
+ * since: there is a batch to be worked off again.
+ */
+export function endSession(
+  transaction: Transaction,
+  sessionNumber: number,
+  ending: 'completed' | 'cancelled',
+): SessionRow | null {
+  const session = transaction.session(sessionNumber)
+  if (session.recordsQueued > 0) return null
+  if (session.status !== 'completing') requireMove(session, 'completing')
+  session.status = statusAtEnd(session, session.ending ?? ending)
+  session.ending = null
+  session.endedAtMs = transaction.nowMs
+  session.lastActivityAtMs = transaction.nowMs
+  session.final = {
+    recordsReceived: session.recordsReceived,
+    batchesReceived: session.batchesReceived,
+    atomsCreated: session.atomsCreated,
+    chain: session.chain,
+  }
+  const totals = sessionTotals(session)
+  switch (session.status) {
+    case 'failed':
+      appendSessionEvent(transaction, session, 'session-failed', {
+        ...totals,
+        message: `${session.deadLetters} of its batches stand in the dead letter queue`,
+      })
+      break
+    case 'cancelled':
+      appendSessionEvent(transaction, session, 'session-cancelled', totals)
+      break
+    default:
+      appendSessionEvent(transaction, session, 'session-completed', totals)
+  }
+  return session
+}
+
+function statusAtEnd(
+  session: SessionRow,
+  ending: 'completed' | 'cancelled',
+): 'completed' | 'failed' | 'cancelled' {
+  if (ending === 'cancelled') return 'cancelled'
+  return session.deadLetters > 0 ? 'failed' : 'completed'
+}

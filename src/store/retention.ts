@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict'
+import type { StoredEvent } from '../contracts/events.ts'
+import { hasEnded } from '../contracts/http.ts'
+import { extendChain, type StoredAtom } from './atoms.ts'
+import type { Group } from './group.ts'
+import type { SessionRow } from './interfaces.ts'
+import { releaseOccurrence } from './occurrences.ts'
+
+/** What retention removes, and the notes that it leaves of it. */
+
+export function dropEvent(group: Group, event: StoredEvent): void {
+  const tenant = group.tenant(event.tenant)
+  assert(event.number === tenant.firstEvent, 'events go from the oldest on')
+  assert(event.number <= tenant.lastEvent, 'the event is there')
+  group.remove(event.tenant, group.rows.events.stored(event))
+  tenant.firstEvent += 1
+  if (event.session === null) return
+  const session = group.findSession(event.session)
+  if (session !== null) session.eventsDroppedThrough = event.number
+}
+
+export function dropAtoms(
+  group: Group,
+  session: SessionRow,
+  batch: number,
+  rowsMax = Number.POSITIVE_INFINITY,
+): number {
+  const first = session.atomRowsDropped
+  for (const atom of group.rows.atoms.stored(session.number, first)) {
+    if (atom.batch !== batch || session.atomRowsDropped - first >= rowsMax) break
+    dropAtom(group, session, atom)
+  }
+  return session.atomRowsDropped - first
+}
+
+export function dropRejected(group: Group, session: SessionRow, limit: number): number {
+  const { number, tenant, rejectedRowsDropped } = session
+  const rows = group.rows.rejected.stored(number, rejectedRowsDropped, limit)
+  group.remove(tenant, rows)
+  session.rejectedRowsDropped += rows.length
+  return rows.length
+}
+
+export function dropJobs(group: Group, tenant: number, beforeMs: number, limit: number): number {
+  const { jobs } = group.rows
+  // What the same unit has changed in jobs stands in no table yet.
+  group.storeJobs()
+  const rows = jobs.endedBefore(tenant, beforeMs, limit)
+  for (const row of rows) group.free(jobs.removals(row))
+  return rows.length
+}
+
+export function dropIdempotency(group: Group, beforeMs: number, limit: number): number {
+  const { idempotency } = group.rows
+  const rows = idempotency.before(beforeMs, limit)
+  for (const row of rows) group.free(idempotency.removals(row))
+  return rows.length
+}
+
+/** What belongs to a session goes kind by kind: each removes up to `limit` rows and gives how many. */
+type Step = (group: Group, session: SessionRow, limit: number) => number
+
+const steps: readonly Step[] = [
+  dropJournal,
+  dropRetries,
+  dropDeadLetters,
+  dropAnswers,
+  dropSessionAtoms,
+  dropRejected,
+  dropEventIndex,
+]
+
+export function dropSession(group: Group, session: SessionRow, rowsMax: number): boolean {
+  assert(hasEnded(session.status), 'only an ended session is removed')
+  assert(rowsMax > 0, 'a removal that does nothing would never end')
+  group.hideSession(session)
+  let left = rowsMax
+  for (const step of steps) {
+    left -= step(group, session, left)
+    if (left <= 0) return false
+  }
+  group.removeSession(session)
+  return true
+}
+
+/** Journaled items own their blobs, so each counts as a row. */
+function dropJournal(group: Group, { number, tenant }: SessionRow, limit: number): number {
+  const { journal } = group.rows
+  let rows = 0
+  for (const entry of journal.ofSession(number)) {
+    if (rows >= limit) break
+    group.free(journal.removals(number, entry.batch, entry.number))
+    for (const { hash, byteLength } of entry.items) {
+      releaseOccurrence(group, tenant, hash, byteLength)
+    }
+    rows += 1 + entry.items.length
+  }
+  return rows
+}
+
+function dropRetries(group: Group, { number }: SessionRow, limit: number): number {
+  const removals = group.rows.retries.removals(number, limit)
+  group.free(removals)
+  return removals.length
+}
+
+function dropDeadLetters(group: Group, { number, tenant }: SessionRow, limit: number): number {
+  const { deadLetters } = group.rows
+  const rows = deadLetters.list(tenant, { session: number }, limit, null)
+  for (const row of rows) group.free(deadLetters.removals(row))
+  return rows.length
+}
+
+function dropAnswers(group: Group, { number }: SessionRow, limit: number): number {
+  const { idempotency } = group.rows
+  const rows = idempotency.ofSession(number, limit)
+  for (const row of rows) group.free(idempotency.removals(row))
+  return rows.length
+}
+
+function dropSessionAtoms(group: Group, session: SessionRow, limit: number): number {
+  let rows = 0
+  for (const atom of group.rows.atoms.stored(session.number, session.atomRowsDropped)) {
+    if (rows === limit) break
+    dropAtom(group, session, atom)
+    rows += 1
+  }
+  return rows
+}
+
+function dropEventIndex(group: Group, { number, tenant }: SessionRow, limit: number): number {
+  const rows = group.rows.events.ofIndex(number, limit)
+  group.remove(tenant, rows)
+  return rows.length
+}
+
+/** The chain goes on over what is gone, so that what is retained can be checked from there. */
+function dropAtom(group: Group, session: SessionRow, atom: StoredAtom): void {
+  group.remove(session.tenant, [atom.row])
+  releaseOccurrence(group, session.tenant, atom.hash, atom.byteLength)
+  session.atomRowsDropped += 1
+  session.chainDropped = extendChain(session.chainDropped, atom.hash)
+}

@@ -1,0 +1,125 @@
+import { decodeEvent } from '../events.ts'
+import { encodeIndexed } from '../jobs.ts'
+import { keyNumber, numberKey, readNumber, textKey } from '../keys.ts'
+import { decodeTenant, type TenantRow } from '../tenants.ts'
+import { Follower, type Inspection } from './inspection.ts'
+import { hex } from './occurrences.ts'
+
+/** Every tenant: its events without a gap, and its bytes counted again. All else has been counted by now. */
+export function checkTenants(inspection: Inspection): void {
+  const events = new Follower(inspection, 'events', 'tenant')
+  for (const { key, value } of inspection.entries('tenants')) {
+    const tenant = keyNumber(key, 0)
+    const row = inspection.attempt('tenant', { tenant }, () => decodeTenant(tenant, value))
+    if (row === null) continue
+    checkEvents(inspection, row, events)
+    inspection.compare('tenant', { tenant }, 'bytes', row.bytes, inspection.takeBytes(tenant))
+  }
+  events.finish()
+  for (const tenant of inspection.leftTenants()) {
+    inspection.damage('tenant', { tenant }, 'a row with its counters', 'none')
+  }
+}
+
+function checkEvents(inspection: Inspection, row: TenantRow, entries: Follower): void {
+  const { tenant } = row
+  let number = row.firstEvent
+  for (const { key, value } of entries.of(tenant)) {
+    const found = keyNumber(key, 1)
+    inspection.compare('event', { tenant }, 'number', number, found)
+    number = found + 1
+    inspection.counts.events += 1
+    inspection.addBytes(tenant, key.byteLength + value.byteLength)
+    const place = { tenant, event: found }
+    const event = inspection.attempt('event', place, () => {
+      const read = decodeEvent({ key, value })
+      JSON.parse(read.data)
+      return read
+    })
+    if (event !== null && event.session !== null) {
+      checkEventOwner(inspection, place, event.session, found)
+    }
+  }
+  inspection.compare('tenant', { tenant }, 'event after the last', row.lastEvent + 1, number)
+}
+
+/** A session that retention has taken or is taking has no index any more, and its last event goes last. */
+function checkEventOwner(
+  inspection: Inspection,
+  where: Readonly<Record<string, string | number>>,
+  session: number,
+  event: number,
+): void {
+  const { snapshot } = inspection
+  if (snapshot.table('session-events').has(numberKey(session, event))) return
+  const isThere = snapshot.table('sessions').has(numberKey(session))
+  if (isThere && !inspection.rows.sessions.isDropping(session)) {
+    inspection.damage('event', where, 'listed by its session', 'not listed')
+  } else if (session > inspection.rows.sessions.lastNumber()) {
+    inspection.damage('event', where, 'a session that was there', `session ${session}`)
+  }
+}
+
+export function checkJobs(inspection: Inspection): void {
+  const { rows, snapshot } = inspection
+  const last = rows.jobs.lastNumber()
+  for (const { key } of inspection.entries('jobs')) {
+    const number = keyNumber(key, 0)
+    inspection.counts.jobs += 1
+    const job = inspection.attempt('job', { job: number }, () => rows.jobs.get(number))
+    if (job === null) continue
+    const where = { tenant: job.tenant, job: job.id }
+    if (number > last) inspection.damage('job', where, `a number up to ${last}`, `${number}`)
+    const byId = snapshot.table('job-ids').get(textKey(job.id))
+    const found = byId === null ? null : readNumber(byId, 0)
+    inspection.compare('job', where, 'number behind its id', number, found)
+    const listed = snapshot.table('tenant-jobs').get(numberKey(job.tenant, number))
+    const listing = listed === null ? null : hex(listed)
+    const expected = hex(encodeIndexed(job))
+    inspection.compare('job', where, "entry in its tenant's list", expected, listing)
+    checkJobSession(inspection, where, job.session, job.endedAtMs !== null)
+  }
+  for (const { key, value } of inspection.entries('job-ids')) {
+    const where = { table: 'job-ids', id: Buffer.from(key).toString() }
+    inspection.compare('index', where, 'a job', true, snapshot.table('jobs').has(value))
+  }
+  for (const { key } of inspection.entries('tenant-jobs')) {
+    const number = keyNumber(key, 1)
+    const where = { table: 'tenant-jobs', job: number }
+    const isThere = snapshot.table('jobs').has(numberKey(number))
+    inspection.compare('index', where, 'a job', true, isThere)
+  }
+}
+
+/** Retention takes a session before the jobs of it that have ended. */
+function checkJobSession(
+  inspection: Inspection,
+  where: Readonly<Record<string, string | number>>,
+  session: number | null,
+  hasEnded: boolean,
+): void {
+  if (session === null) return
+  if (inspection.snapshot.table('sessions').has(numberKey(session))) return
+  if (hasEnded && session <= inspection.rows.sessions.lastNumber()) return
+  inspection.damage('job', where, 'a session that is there', `session ${session}`)
+}
+
+/** Schemas and API keys can be read and stand under what they say of themselves. */
+export function checkRegistries(inspection: Inspection): void {
+  const { rows, counts } = inspection
+  for (const { key } of inspection.entries('schemas')) {
+    counts.schemas += 1
+    const tenant = keyNumber(key, 0)
+    const [name = '', version = ''] = Buffer.from(key).subarray(8).toString().split('\0')
+    const where = { tenant, schema: name, version }
+    const schema = inspection.attempt('schema', where, () =>
+      rows.schemas.get(tenant, name, version),
+    )
+    inspection.compare('schema', where, 'name', name, schema?.schemaName ?? null)
+    inspection.compare('schema', where, 'version', version, schema?.schemaVersion ?? null)
+  }
+  for (const { key } of inspection.entries('api-keys')) {
+    counts.apiKeys += 1
+    inspection.attempt('API key', { digest: hex(key) }, () => rows.apiKeys.byDigest(key))
+  }
+}

@@ -1,0 +1,80 @@
+import { Type } from '@sinclair/typebox'
+import { Refusal } from '../../contracts/errors.ts'
+import { JobList, JobStatusName, JobStatusReply } from '../../contracts/http.ts'
+import { jobStatus, jobStatusPath } from '../../ingest/job-report.ts'
+import { limits } from '../../limits.ts'
+import type { JobRow } from '../../store/interfaces.ts'
+import { Reply, type RequestContext, route } from '../route.ts'
+import { findSession, numberCursor } from './session-params.ts'
+
+const base = '/api/streaming/jobs'
+
+export const listJobs = route({
+  method: 'GET',
+  path: base,
+  summary: 'List jobs, newest first',
+  scope: 'jobs:read',
+  query: Type.Object({
+    status: Type.Optional(JobStatusName),
+    sessionId: Type.Optional(Type.String()),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.sessionsPageLimitMax })),
+    cursor: Type.Optional(Type.String({ description: 'nextCursor of the page before' })),
+  }),
+  replies: { 200: JobList },
+  errors: ['SESSION_NOT_FOUND'],
+  handle: ({ query }, context) => {
+    const { tenant, store } = context
+    const limit = query.limit ?? limits.sessionsPageLimitDefault
+    const session =
+      query.sessionId === undefined ? null : findSession(context, tenant, query.sessionId)
+    const filter = {
+      ...(query.status === undefined ? {} : { status: query.status }),
+      ...(session === null ? {} : { session: session.number }),
+    }
+    const before = query.cursor === undefined ? null : numberCursor(query.cursor)
+    const rows = store.jobs.list(tenant, filter, limit + 1, before)
+    const page = rows.slice(0, limit)
+    const last = page.at(-1)
+    return {
+      jobs: page.map((job) => report(context, job)),
+      nextCursor: rows.length > limit && last !== undefined ? String(last.number) : null,
+    }
+  },
+})
+
+export const readJobStatus = route({
+  method: 'GET',
+  path: `${base}/:jobId/status`,
+  summary: 'Status, progress and result of a job',
+  scope: 'jobs:read',
+  params: Type.Object({ jobId: Type.String({ description: 'the job, as its start named it' }) }),
+  replies: { 200: JobStatusReply },
+  errors: ['JOB_NOT_FOUND'],
+  handle: ({ params: { jobId } }, context) => {
+    const job = context.store.jobs.find(context.tenant, jobId)
+    if (job === null) throw new Refusal('JOB_NOT_FOUND', { fields: { jobId } })
+    return report(context, job)
+  },
+})
+
+/** The 202 that names a job. */
+export function startedJob(context: RequestContext, job: JobRow): Reply {
+  return startedReply(context, job.id, sessionIdOf(context, job))
+}
+
+export function startedReply(
+  { baseUrl }: RequestContext,
+  jobId: string,
+  sessionId: string | null,
+): Reply {
+  const statusUrl = `${baseUrl}${jobStatusPath(jobId)}`
+  return new Reply(202, { jobId, sessionId, status: 'queued', statusUrl }, { Location: statusUrl })
+}
+
+function report(context: RequestContext, job: JobRow): JobStatusReply {
+  return jobStatus(job, sessionIdOf(context, job), context.baseUrl, Date.now())
+}
+
+function sessionIdOf({ store }: RequestContext, job: JobRow): string | null {
+  return job.session === null ? null : (store.sessions.get(job.session)?.id ?? null)
+}

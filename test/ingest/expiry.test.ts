@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { limits } from '../../src/limits.ts'
+import type { SessionRow } from '../../src/store/interfaces.ts'
+import { FakeClock } from '../support/fake-clock.ts'
+import { openIngest, testRecords } from '../support/ingest.ts'
+import { eventually } from '../support/waiting.ts'
+
+type Ingest = Awaited<ReturnType<typeof openIngest>>
+
+function ended(ingest: Ingest, session: SessionRow): Promise<SessionRow> {
+  return eventually(async () => {
+    const row = ingest.row(session)
+    return row.endedAtMs === null ? undefined : row
+  }, 'the end of the session')
+}
+
+test('a session ends by itself 24 hours after its start, its queue first', async (t) => {
+  const clock = new FakeClock()
+  const ingest = await openIngest(t, { clock })
+  ingest.sessions.recover()
+  const session = await ingest.sessions.start(0, {
+    sessionType: 'telemetry',
+    maxBatchDelayMs: limits.batchDelayMsMax,
+  })
+  clock.advance(limits.sessionTtlMs - limits.sessionSweepMs)
+  await ingest.upload(session, { records: testRecords(7) })
+  assert.equal(ingest.row(session).recordsQueued, 7)
+  assert.equal(ingest.row(session).status, 'active')
+  clock.advance(2 * limits.sessionSweepMs)
+  const row = await ended(ingest, session)
+  assert.equal(row.status, 'completed')
+  assert.equal(row.atomsCreated, 7)
+  assert.deepEqual(
+    (await ingest.readAll(row)).map(({ values }) => values),
+    testRecords(7).map(({ values }) => values),
+  )
+})
+
+test('a paused session ends at its age too, a younger one does not', async (t) => {
+  const clock = new FakeClock()
+  const ingest = await openIngest(t, { clock })
+  ingest.sessions.recover()
+  const old = await ingest.sessions.start(0, { sessionType: 'audio' })
+  await ingest.sessions.pause(0, old.id)
+  clock.advance(limits.sessionTtlMs / 2)
+  const young = await ingest.sessions.start(0, { sessionType: 'telemetry' })
+  clock.advance(limits.sessionTtlMs / 2 + limits.sessionSweepMs)
+  assert.equal((await ended(ingest, old)).status, 'completed')
+  assert.equal(ingest.row(young).status, 'active')
+})
+
+test('a session that came of age while no server ran ends at the next start', async (t) => {
+  const clock = new FakeClock()
+  const path = await mkdtemp(join(tmpdir(), 'atomstream-ingest-'))
+  const before = await openIngest(t, { clock, path })
+  const session = await before.sessions.start(0, { sessionType: 'telemetry' })
+  await before.upload(session, { records: testRecords(5) })
+  await before.close()
+  clock.advance(limits.sessionTtlMs + 1)
+  const after = await openIngest(t, { clock, path })
+  after.sessions.recover()
+  const row = await ended(after, session)
+  assert.equal(row.status, 'completed')
+  assert.equal(row.atomsCreated, 5)
+})

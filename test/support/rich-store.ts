@@ -1,0 +1,97 @@
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { newApiKey } from '../../src/cli/keys.ts'
+import type { SessionRow } from '../../src/store/interfaces.ts'
+import { jsonBody, openIngest, testRecords } from './ingest.ts'
+import { jpegFrame } from './media.ts'
+
+/** Sessions of a store that holds some of everything. */
+export interface RichStore {
+  /** The folder of the store itself, `store` in the data folder. */
+  readonly path: string
+  /** Telemetry: atoms, a rejected record, an answer to an idempotency key, a queued upload with a job. */
+  readonly telemetry: SessionRow
+  /** Video: three atoms, two of the same bytes, and a queued frame. */
+  readonly video: SessionRow
+  /** Video that has ended; one of its frames is in `video` too. */
+  readonly ended: SessionRow
+  /** Telemetry: one dead letter. */
+  readonly failed: SessionRow
+}
+
+const delayMs = 3_600_000
+
+/** Makes such a store by real uploads in the data folder, and closes it. */
+export async function makeRichStore(t: TestContext, dataDir: string): Promise<RichStore> {
+  const path = join(dataDir, 'store')
+  const ingest = await openIngest(t, { path })
+  const { sessions, store, uploads } = ingest
+  const telemetry = await sessions.start(0, {
+    sessionType: 'telemetry',
+    batchSize: 10,
+    maxBatchDelayMs: delayMs,
+  })
+  await ingest.upload(telemetry, { records: testRecords(10) })
+  const wrong = { timestamp: 'yesterday', values: { temperature: 1 } }
+  await ingest.upload(telemetry, { records: [...testRecords(10, 10), wrong] }, 'key-1')
+  const options = { idempotencyKey: null, asJob: { uploadMs: 1 } }
+  await uploads.upload(telemetry, jsonBody({ records: testRecords(4, 20) }), options)
+  const frames = await Promise.all(
+    [1, 2, 3].map((seed) => jpegFrame({ width: 64, height: 48, seed })),
+  )
+  const [one, two, three] = frames.map((bytes) => Buffer.from(bytes).toString('base64'))
+  const video = await startVideo(3)
+  await sendFrames(video, [one, one, two])
+  await sendFrames(video, [three])
+  const ended = await startVideo(2)
+  await sendFrames(ended, [one, three])
+  await sessions.end(0, ended.id, {})
+  const failed = await sessions.start(3, { sessionType: 'telemetry', maxBatchDelayMs: delayMs })
+  await ingest.upload(failed, { records: testRecords(7) })
+  await giveUp(failed)
+  await store.commit((transaction) =>
+    transaction.putApiKey(newApiKey({ tenant: 0, user: 'ada', scopes: ['ingest'] }).row),
+  )
+  await ingest.close()
+  return { path, telemetry, video, ended, failed }
+
+  function startVideo(batchSize: number): Promise<SessionRow> {
+    return sessions.start(0, { sessionType: 'video', batchSize, maxBatchDelayMs: delayMs })
+  }
+
+  async function sendFrames(session: SessionRow, images: readonly unknown[]): Promise<void> {
+    const timestamp = '2025-01-20T10:30:00.000Z'
+    const sent = images.map((imageData, frameNumber) => ({
+      frameNumber,
+      timestamp,
+      imageData,
+      format: 'jpeg',
+      width: 64,
+      height: 48,
+    }))
+    await ingest.upload(session, { frames: sent })
+  }
+
+  /** What the batcher stores when the last attempt at the session's first batch has failed. */
+  async function giveUp(session: SessionRow): Promise<void> {
+    await store.commit((transaction) => {
+      const row = transaction.session(session.number)
+      const records = row.recordsQueued
+      transaction.putDeadLetter({
+        id: `dlq-${'0'.repeat(32)}`,
+        tenant: row.tenant,
+        session: row.number,
+        batch: 1,
+        records,
+        code: 'WORKER_FAILED',
+        message: 'a worker left',
+        history: [],
+        firstFailedAtMs: transaction.nowMs,
+        deadAtMs: transaction.nowMs,
+      })
+      row.recordsQueued = 0
+      row.recordsDead = records
+      row.deadLetters = 1
+    })
+  }
+}
