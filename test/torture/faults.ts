@@ -1,0 +1,23 @@
+import { diskFullFault } from './disk-full.ts'
+import { exposureFault } from './exposure.ts'
+import type { Fault } from './fault.ts'
+import { flushFault } from './flush.ts'
+import { fuzzFault } from './fuzz.ts'
+import { killFault } from './kill.ts'
+import { resumeFault } from './resume.ts'
+import { stopFault } from './stop.ts'
+import { subscribersFault } from './subscribers.ts'
+import { workerFault } from './worker.ts'
+
+/** In the order of the report. */
+export const faults: readonly Fault[] = [
+  killFault,
+  flushFault,
+  workerFault,
+  diskFullFault,
+  resumeFault,
+  subscribersFault,
+  fuzzFault,
+  exposureFault,
+  stopFault,
+]
