@@ -185,7 +185,7 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     variable: 'ATOMSTREAM_MEMORY_MAX_MIB',
     kind: integer(limits.memoryMiBMin, limits.memoryMiBMax),
     standard: defaultMemoryMiB(availableParallelism()),
-    standardText: `${limits.memoryMiBDefaultBase} and ${limits.memoryMiBDefaultPerWorker} a CPU`,
+    standardText: '1024, or 512 and 256 a CPU',
     unit: 'MiB',
     description: 'Memory of the process; near it uploads get 503. A sixteenth is for one upload',
   },
@@ -250,6 +250,8 @@ export function loadConfig(
     return text === undefined ? setting.standard : parseSetting(setting, setting.variable, text)
   }
   const memoryMaxMiB = read('memoryMaxMiB')
+  const workers = read('workers')
+  requireMemoryFor(workers, memoryMaxMiB)
   return {
     host: read('host'),
     port: read('port'),
@@ -259,7 +261,7 @@ export function loadConfig(
     rateLimit: read('rateLimit'),
     streamConnectionsMax: read('streamConnectionsMax'),
     streamEventsPerMinute: read('streamEventsPerMinute'),
-    workers: read('workers'),
+    workers,
     durability: read('durability'),
     corsOrigins: read('corsOrigins'),
     uploadBytesMax: Math.min(read('uploadBytesMax'), memoryBudgets(memoryMaxMiB).bodyBytesMax),
@@ -293,8 +295,16 @@ function flagOf(variable: string): string {
   return `--${variable.slice('ATOMSTREAM_'.length).toLowerCase().replaceAll('_', '-')}`
 }
 
-function defaultMemoryMiB(workers: number): number {
-  return limits.memoryMiBDefaultBase + workers * limits.memoryMiBDefaultPerWorker
+function defaultMemoryMiB(cpus: number): number {
+  const { memoryMiBDefaultBase, memoryMiBDefaultPerCpu, memoryMiBDefaultMin } = limits
+  return Math.max(memoryMiBDefaultMin, memoryMiBDefaultBase + cpus * memoryMiBDefaultPerCpu)
+}
+
+/** A heap for each thread has to fit, or no body ever would. Throws ConfigError. */
+function requireMemoryFor(workers: number, memoryMaxMiB: number): void {
+  const neededMiB = limits.memoryMiBBase + workers * limits.memoryMiBPerWorker
+  if (memoryMaxMiB >= neededMiB) return
+  throw new ConfigError(`${workers} workers need a memory of ${neededMiB} MiB, not ${memoryMaxMiB}`)
 }
 
 function integer(min: number, max: number): Kind<number> {

@@ -116,19 +116,24 @@ export const limits = {
   /** A batch that the store has no room for waits this long; it is no failure of the batch. */
   storeRetryDelayMs: 1_000,
   retryDelayMsMax: 60_000,
+  /** However often a delay has been multiplied. */
+  retryWaitMsMax: 3_600_000,
   retryBackoffMultiplierDefault: 2,
   retryBackoffMultiplierMax: 10,
 
   // Memory of the process (RssAnon), threads and libraries included.
   memoryMiBMin: 384,
   memoryMiBMax: 1024 * 1024,
-  /** What a process without workers takes, and what each worker adds while bodies of 8 MB come. */
+  memoryMiBDefaultMin: 1_024,
   memoryMiBDefaultBase: 512,
-  memoryMiBDefaultPerWorker: 256,
+  memoryMiBDefaultPerCpu: 256,
+  /** The least that may be set for so many workers: each holds about 80 while bodies of 8 MB come. */
+  memoryMiBBase: 192,
+  memoryMiBPerWorker: 96,
   memorySampleMs: 100,
   /** Above this share of the bound uploads are refused, until less than the lower one is in use. */
-  memoryHighShare: 0.8,
-  memoryLowShare: 0.7,
+  memoryHighShare: 0.75,
+  memoryLowShare: 0.65,
   /** Shares of the bound that what waits in memory may have; the `BytesMax` of each is its cap. */
   bodyMemoryShare: 1 / 16,
   bodiesMemoryShare: 5 / 32,
@@ -147,7 +152,7 @@ export const limits = {
   copiedBodyBytesMax: 1 * MiB,
   /** A body above this, inflated, can fill a worker's heap: one at a time is decoded. */
   lightBodyBytesMax: 8 * MiB,
-  /** A thread that takes longer for a task hangs; the largest body takes a tenth of it. */
+  /** A thread that is at a task for longer hangs: the largest telemetry body takes about a second. */
   taskTimeoutMs: 60_000,
   /** Threads that do not start are tried again no sooner than this. */
   workerRestartDelayMs: 1_000,
@@ -286,6 +291,9 @@ export const limits = {
   /** A terminal's Ctrl-C reaches the process twice under npm: from the terminal and from npm. */
   signalRepeatMs: 500,
   retryAfterS: 1,
+  /** Bodies that are refused are sent all the same: who sends so much is told to wait the longer. */
+  retryAfterSMax: 10,
+  refusedBytesPerSecond: 64 * MiB,
 } as const
 
 assert(limits.uploadRecordsMax <= limits.batchSizeMax, 'an upload must fit into a batch')

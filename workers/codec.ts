@@ -35,9 +35,8 @@ function bytesOf(task: WorkerTask): number {
   }
 }
 
+/** The flag stays set: it is the whole process's, and another thread may be at the same place. */
 function exposedCollector(): () => void {
   setFlagsFromString('--expose-gc')
-  const collect = runInNewContext('gc') as () => void
-  setFlagsFromString('--no-expose-gc')
-  return collect
+  return runInNewContext('gc') as () => void
 }

@@ -5,9 +5,9 @@ import { CommandFailure, ConfigError } from './flags.ts'
 import { type Environment, readArguments } from './settings.ts'
 
 /**
- * `backup DIR`: a copy of the store, also while a server runs on it, that is a data folder of its own.
- * Gives the line for standard output. Throws ConfigError for wrong arguments, CommandFailure where the copy
- * cannot be made.
+ * `backup DIR`: a copy of the store, also while a server runs on it, that is a data folder of its
+ * own. Gives the line for standard output. Throws ConfigError for wrong arguments, CommandFailure
+ * where the copy cannot be made.
  */
 export async function runBackup(args: readonly string[], env?: Environment): Promise<string> {
   const { positionals, config } = readArguments(args, { valued: [], switches: [] }, env)

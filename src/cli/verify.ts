@@ -10,9 +10,9 @@ import { CommandFailure, ConfigError } from './flags.ts'
 import { type Environment, readArguments } from './settings.ts'
 
 /**
- * `verify [--json]`: counts and hashes everything again, also beside a running server. Prints each damage
- * as it is found and a summary, or one JSON object, and gives whether all is sound. Throws ConfigError for
- * wrong arguments, CommandFailure where there is no store.
+ * `verify [--json]`: counts and hashes everything again, also beside a running server. Prints each
+ * damage as it is found and a summary, or one JSON object, and gives whether all is sound. Throws
+ * ConfigError for wrong arguments, CommandFailure where there is no store.
  */
 export async function runVerify(
   args: readonly string[],

@@ -338,8 +338,11 @@ export function errorBodySchema(code: ErrorCode): TSchema {
 }
 
 /** The server cannot take this now; the client may come again. */
-export function retryLater(code: 'SATURATED' | 'SHUTTING_DOWN' | 'WORKER_FAILED'): Refusal {
-  return new Refusal(code, { fields: { retryAfter: limits.retryAfterS } })
+export function retryLater(
+  code: 'SATURATED' | 'SHUTTING_DOWN' | 'WORKER_FAILED',
+  retryAfterS: number = limits.retryAfterS,
+): Refusal {
+  return new Refusal(code, { fields: { retryAfter: retryAfterS } })
 }
 
 export function sessionNotFound(sessionId: string): Refusal {

@@ -38,9 +38,13 @@ export function diagnose(error: unknown): Diagnosis {
   return { kind: 'retryable', code, message }
 }
 
-/** Delay before the attempt that follows failure number `failures`, from that failure. */
+/**
+ * Delay before the attempt that follows failure number `failures`, from that failure. Bounded, because
+ * a tenfold of a tenfold is years soon, and the end of the session waits for it.
+ */
 export function retryDelayMs(policy: RetryPolicy, failures: number): number {
-  return policy.retryDelayMs * policy.retryBackoffMultiplier ** (failures - 1)
+  const delayMs = policy.retryDelayMs * policy.retryBackoffMultiplier ** (failures - 1)
+  return Math.min(delayMs, limits.retryWaitMsMax)
 }
 
 /**

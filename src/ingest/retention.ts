@@ -37,9 +37,10 @@ const atomRowBytes = 130
 
 /**
  * Drops what is too old or too much, tenant by tenant, from the oldest event on, a bounded part a
- * transaction. An event goes in the transaction in which the last of what it tells of goes: a batch's atoms,
- * rejected records, at its end the whole session. So after a crash the oldest event says where to go on.
- * What is queued, tried again or a dead letter of an open session is no atom yet and stays.
+ * transaction. An event goes in the transaction in which the last of what it tells of goes: a
+ * batch's atoms, rejected records, at its end the whole session. So after a crash the oldest event
+ * says where to go on. What is queued, tried again or a dead letter of an open session is no atom
+ * yet and stays.
  */
 export class Retention {
   readonly #services: RetentionServices
@@ -81,7 +82,9 @@ export class Retention {
     }
   }
 
-  /** Sessions that an earlier process began to drop, though nothing else may be dropped any more. */
+  /**
+   * Sessions that an earlier process began to drop, though nothing else may be dropped any more.
+   */
   async #finishSessions(): Promise<void> {
     const { store } = this.#services
     for (const { number } of store.sessions.dropping()) {
@@ -131,7 +134,10 @@ export class Retention {
     return true
   }
 
-  /** The tenant's oldest events as far as they have to go, and as far as one transaction takes them. */
+  /**
+   * The tenant's oldest events as far as they have to go, and as far as one transaction takes
+   * them.
+   */
   #plan(tenant: number, usedBytes: number): Plan {
     const { store, clock } = this.#services
     const { hours, bytes } = this.#policy
@@ -157,7 +163,9 @@ export class Retention {
 /** What one transaction is to drop, in order. */
 class Plan {
   readonly removals: Removal[] = []
-  /** The time of the first event that stays, or else of the last one that goes: older jobs go too. */
+  /**
+   * The time of the first event that stays, or else of the last one that goes: older jobs go too.
+   */
   keptFromMs = 0
   readonly #store: Store
   /** Where each session's atoms go on behind those that are planned to go. */
@@ -168,8 +176,8 @@ class Plan {
   }
 
   /**
-   * Plans to drop an event and gives about what that frees: of a blob that others use the bytes stay, and
-   * then another transaction goes on. Null where it has to wait.
+   * Plans to drop an event and gives about what that frees: of a blob that others use the bytes
+   * stay, and then another transaction goes on. Null where it has to wait.
    */
   add(event: StoredEvent): { rows: number; bytes: number } | null {
     const session = event.session === null ? null : this.#session(event.session)

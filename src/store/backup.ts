@@ -22,14 +22,15 @@ export interface BackupResult {
 }
 
 /**
- * Copies the store in `source` to `folder/name`, as it stands when the copy begins, also while a server
- * writes. The folder is made, or is empty. The copy bears its name only once all of it is on disk, so one
- * that was cut short is never taken for a store. Rejects, with a message for the operator and nothing left
- * behind, where there is no store, the folder holds something, or the disk refuses.
+ * Copies the store in `source` to `folder/name`, as it stands when the copy begins, also while a
+ * server writes. The folder is made, or is empty. The copy bears its name only once all of it is
+ * on disk, so one that was cut short is never taken for a store. Rejects, with a message for the
+ * operator and nothing left behind, where there is no store, the folder holds something, or the
+ * disk refuses.
  *
- * The pages are copied as they lie, free ones included: LMDB's compacting copy would be smaller, but it
- * gives up where a page has ever leaked, and lmdb-js has an open report of damaged ones. While the copy
- * runs the server cannot use again what it frees, so its file may grow.
+ * The pages are copied as they lie, free ones included: LMDB's compacting copy would be smaller,
+ * but it gives up where a page has ever leaked, and lmdb-js has an open report of damaged ones.
+ * While the copy runs the server cannot use again what it frees, so its file may grow.
  */
 export async function backUpStore(
   source: string,
@@ -79,7 +80,10 @@ function requireEmpty(folder: string): void {
   throw new Error(`${folder} is not empty${hint}; give a new or empty folder`)
 }
 
-/** The names of the copy and of every folder that was made for it: from `folder` up to above `made`. */
+/**
+ * The names of the copy and of every folder that was made for it: from `folder` up to above
+ * `made`.
+ */
 function flushFolders(folder: string, made: string): void {
   const last = dirname(made)
   for (let path = folder; ; path = dirname(path)) {

@@ -20,8 +20,8 @@ const mapHeadroomBytes = 1 << 30
 const mapStepBytes = 65_536
 
 /**
- * A store as it stands at one moment, for reading alone, beside a server that goes on writing. While it
- * is open the server cannot use again what it frees, so the file grows.
+ * A store as it stands at one moment, for reading alone, beside a server that goes on writing.
+ * While it is open the server cannot use again what it frees, so the file grows.
  */
 export class Snapshot implements Tables {
   readonly #root: RootDatabase<Uint8Array, Uint8Array>
@@ -59,8 +59,8 @@ export class Snapshot implements Tables {
 }
 
 /**
- * Opens a store's file without the right to change it. Throws where there is none: lmdb-js would make the
- * folder.
+ * Opens a store's file without the right to change it. Throws where there is none: lmdb-js would
+ * make the folder.
  */
 export function openForReading(path: string): RootDatabase<Uint8Array, Uint8Array> {
   const file = join(path, 'data.mdb')

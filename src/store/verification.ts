@@ -22,9 +22,9 @@ export interface VerificationOptions {
 }
 
 /**
- * Recounts and rehashes the store in the folder `path`, on one snapshot, also beside a server that has it
- * open. It is read by a process of its own, because a damaged file can make LMDB end the process that
- * reads it: that too is told as damage. Rejects where there is no store.
+ * Recounts and rehashes the store in the folder `path`, on one snapshot, also beside a server that
+ * has it open. It is read by a process of its own, because a damaged file can make LMDB end the
+ * process that reads it: that too is told as damage. Rejects where there is no store.
  */
 export async function verifyStore(
   path: string,

@@ -22,6 +22,7 @@ export class BodyBudget {
   readonly bytesMax: number
   readonly #onChange: (usedBytes: number) => void
   readonly #isShort: () => boolean
+  readonly #backOff = new BackOff()
   #usedBytes = 0
   #claimedBytes = 0
 
@@ -39,15 +40,16 @@ export class BodyBudget {
    * Throws Refusal `SATURATED` while memory is short. One body is let in all the same where there is no
    * other: what is in use then is nobody's body and may stay for long.
    */
-  requireMemory(): void {
-    if (this.#isShort() && this.#usedBytes + this.#claimedBytes > 0) throw retryLater('SATURATED')
+  requireMemory(bytes: number): void {
+    const isEmpty = this.#usedBytes + this.#claimedBytes === 0
+    if (this.#isShort() && !isEmpty) throw this.#backOff.refusal(bytes)
   }
 
-  take(bytes: number): boolean {
-    if (this.#usedBytes + this.#claimedBytes + bytes > this.bytesMax) return false
+  /** Throws Refusal `SATURATED` where there is no room. */
+  take(bytes: number): void {
+    this.#requireRoom(bytes)
     this.#usedBytes += bytes
     this.#onChange(this.#usedBytes)
-    return true
   }
 
   release(bytes: number): void {
@@ -55,14 +57,39 @@ export class BodyBudget {
     this.#onChange(this.#usedBytes)
   }
 
-  claim(bytes: number): boolean {
-    if (this.#usedBytes + this.#claimedBytes + bytes > this.bytesMax) return false
+  /** Throws Refusal `SATURATED` where there is no room. */
+  claim(bytes: number): void {
+    this.#requireRoom(bytes)
     this.#claimedBytes += bytes
-    return true
   }
 
   unclaim(bytes: number): void {
     this.#claimedBytes -= bytes
+  }
+
+  #requireRoom(bytes: number): void {
+    const takenBytes = this.#usedBytes + this.#claimedBytes
+    if (takenBytes + bytes > this.bytesMax) throw this.#backOff.refusal(bytes)
+  }
+}
+
+/** How long those who are refused shall stay away, so that dropping their bodies leaves time for others. */
+class BackOff {
+  #sinceMs = 0
+  #refusedBytes = 0
+
+  refusal(bytes: number): Refusal {
+    const nowMs = performance.now()
+    if (nowMs - this.#sinceMs > 1_000) {
+      this.#sinceMs = nowMs
+      this.#refusedBytes = 0
+    }
+    this.#refusedBytes += bytes
+    const waitS = Math.ceil(this.#refusedBytes / limits.refusedBytesPerSecond)
+    return retryLater(
+      'SATURATED',
+      Math.min(Math.max(waitS, limits.retryAfterS), limits.retryAfterSMax),
+    )
   }
 }
 
@@ -75,7 +102,7 @@ export class BodyLease {
 
   /** Keeps room for bytes to come. Throws Refusal `SATURATED` where there is none. */
   claim(bytes: number): void {
-    if (!this.budget.claim(bytes)) throw retryLater('SATURATED')
+    this.budget.claim(bytes)
     this.#claimedBytes += bytes
   }
 
@@ -90,7 +117,7 @@ export class BodyLease {
     const ownBytes = Math.min(bytes, this.#claimedBytes)
     this.budget.unclaim(ownBytes)
     this.#claimedBytes -= ownBytes
-    if (!this.budget.take(bytes)) throw retryLater('SATURATED')
+    this.budget.take(bytes)
     this.#heldBytes += bytes
   }
 

@@ -258,7 +258,7 @@ export class Router {
     const format = uploadFormat(headers)
     const gzip = isGzip(headers)
     const bytesMax = this.#services.config.uploadBytesMax
-    this.#parts.budget.requireMemory()
+    this.#parts.budget.requireMemory(call.exchange.contentLength ?? 0)
     this.#bodies
       .read(call.exchange, bytesMax, lease)
       .then((body) => {

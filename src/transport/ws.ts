@@ -167,7 +167,7 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
     const { budget } = this.all.parts
     const lease = budget.lease()
     try {
-      budget.requireMemory()
+      budget.requireMemory(bytes.byteLength)
       lease.grow(bytes.byteLength + limits.webSocketMessageOverheadBytes)
     } catch (error) {
       this.#tellSlow(isBinary)

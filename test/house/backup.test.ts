@@ -15,16 +15,10 @@ import { runBackup } from '../../src/cli/backup.ts'
 import { CommandFailure, ConfigError } from '../../src/cli/flags.ts'
 import { backUpStore } from '../../src/store/backup.ts'
 import { openStore } from '../../src/store/store.ts'
-import { type Damage, damageText, verifyStore } from '../../src/store/verification.ts'
 import { testRecords } from '../support/ingest.ts'
 import { makeRichStore } from '../support/rich-store.ts'
 import { type CommandResult, runCommand, startServer, temporaryFolder } from '../support/server.ts'
-
-async function assertSound(path: string): Promise<void> {
-  const damaged: Damage[] = []
-  await verifyStore(path, { onDamage: (damage) => damaged.push(damage) })
-  assert.deepEqual(damaged.map(damageText), [])
-}
+import { assertSound } from '../support/soundness.ts'
 
 test('a copy made beside a server under full load is sound and holds all that was acknowledged', async (t) => {
   const server = await startServer(t)

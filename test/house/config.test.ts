@@ -35,6 +35,7 @@ const samples: readonly [keyof Config, string, string, unknown][] = [
   ['storeBytesMax', 'ATOMSTREAM_STORE_BYTES_MAX', '1073741824', 1_073_741_824],
   ['retentionHours', 'ATOMSTREAM_RETENTION_HOURS', '720', 720],
   ['retentionBytes', 'ATOMSTREAM_RETENTION_BYTES', '5000000', 5_000_000],
+  ['memoryMaxMiB', 'ATOMSTREAM_MEMORY_MAX_MIB', '65536', 65_536],
   ['logLevel', 'ATOMSTREAM_LOG_LEVEL', 'debug', 'debug'],
 ]
 
@@ -76,6 +77,7 @@ const refused: readonly [string, string, RegExp][] = [
   ['ATOMSTREAM_STORE_BYTES_MAX', '1', /an integer/],
   ['ATOMSTREAM_RETENTION_HOURS', '7d', /an integer from 0 to 876600, got "7d"/],
   ['ATOMSTREAM_RETENTION_BYTES', '-1', /an integer/],
+  ['ATOMSTREAM_MEMORY_MAX_MIB', '383', /an integer from 384 to 1048576, got "383"/],
   ['ATOMSTREAM_LOG_LEVEL', 'verbose', /one of silent, fatal, error/],
 ]
 
@@ -112,6 +114,7 @@ test('nothing given gives the documented defaults', () => {
     storeBytesMax: limits.storeBytesMaxDefault,
     retentionHours: 0,
     retentionBytes: 0,
+    memoryMaxMiB: Math.max(1_024, 512 + 256 * availableParallelism()),
     logLevel: 'info',
   })
 })
@@ -188,11 +191,18 @@ test('an API key of 16 and of 256 characters is taken', () => {
   }
 })
 
+test('memory bounds the workers that may be had and the largest upload', () => {
+  const memory = ['--memory-max-mib', '384', '--workers']
+  assert.equal(messageOf([...memory, '3'], {}), '3 workers need a memory of 480 MiB, not 384')
+  assert.equal(loadConfig([...memory, '2'], {}).uploadBytesMax, 24 * 1024 * 1024)
+})
+
 test('the store is opened with the settings of its folder, durability and size', () => {
   const config = loadConfig(['--data-dir', 'x', '--durability', 'commit'], {})
   assert.deepEqual(storeOptions(config), {
     path: join(resolve('x'), 'store'),
     durability: 'commit',
     maxBytes: limits.storeBytesMaxDefault,
+    queueBytesMax: limits.commitQueueBytesMax,
   })
 })

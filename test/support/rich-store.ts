@@ -9,7 +9,10 @@ import { jpegFrame } from './media.ts'
 export interface RichStore {
   /** The folder of the store itself, `store` in the data folder. */
   readonly path: string
-  /** Telemetry: atoms, a rejected record, an answer to an idempotency key, a queued upload with a job. */
+  /**
+   * Telemetry: atoms, a rejected record, an answer to an idempotency key, a queued upload with a
+   * job.
+   */
   readonly telemetry: SessionRow
   /** Video: three atoms, two of the same bytes, and a queued frame. */
   readonly video: SessionRow

@@ -4,7 +4,9 @@ import type { Fault } from './fault.ts'
 import { flushFault } from './flush.ts'
 import { fuzzFault } from './fuzz.ts'
 import { killFault } from './kill.ts'
+import { memoryFault } from './memory.ts'
 import { resumeFault } from './resume.ts'
+import { segmentsFault } from './segments.ts'
 import { stopFault } from './stop.ts'
 import { subscribersFault } from './subscribers.ts'
 import { workerFault } from './worker.ts'
@@ -15,8 +17,10 @@ export const faults: readonly Fault[] = [
   flushFault,
   workerFault,
   diskFullFault,
+  memoryFault,
   resumeFault,
   subscribersFault,
+  segmentsFault,
   fuzzFault,
   exposureFault,
   stopFault,

@@ -8,6 +8,7 @@ const uploadReply = TypeCompiler.Compile(UploadReply)
 /** What uWebSockets.js itself answers to a head that it cannot parse, without a body of ours. */
 const parserStatuses: ReadonlySet<number> = new Set([400, 431, 505])
 const mayBeBusy = 503
+const busyCodes: ReadonlySet<string> = new Set(['SATURATED', 'SHUTTING_DOWN'])
 
 /** Records of uploads that were acknowledged. */
 export interface Counts {
@@ -28,10 +29,9 @@ export function judgeReply(reply: WireReply, upload: Counts | null): string | nu
   return countAck(parse(body), upload)
 }
 
-/** The same of what the parser may refuse by itself. */
-export function judgeMangled(reply: WireReply): string | null {
-  const isOfParser = parserStatuses.has(reply.status) && !reply.body.startsWith('{')
-  return isOfParser && reply.isLast ? null : judgeReply(reply, null)
+/** Whether the HTTP parser has refused a head by itself and closed the connection. */
+export function isOfParser({ status, body, isLast }: WireReply): boolean {
+  return parserStatuses.has(status) && !body.startsWith('{') && isLast
 }
 
 /** An acknowledged upload must count what it was; its counts are added up. */
@@ -57,7 +57,9 @@ export function judgeError(body: unknown, status: number | null): string | null 
   const entry = Object.entries(errorCatalogue).find(([name]) => name === code)?.[1]
   if (entry === undefined || entry.error !== error) return `unknown ${code}, ${error}`
   if (status !== null && entry.status !== status) return `${status} with ${code}`
-  return entry.status >= 500 && entry.status !== mayBeBusy ? `${code}` : null
+  // A body that a worker fails on is no matter of too much work.
+  const isOurs = entry.status >= 500 && !busyCodes.has(String(code))
+  return isOurs ? `${status ?? 'rejected'} ${code}` : null
 }
 
 function parse(body: string): unknown {

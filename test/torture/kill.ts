@@ -34,7 +34,7 @@ async function inflict(order: FaultOrder): Promise<FaultReport> {
       `and ${count(refused)} refused in ${count(sessions)} sessions, all read back;`,
       `${count(unanswered)} asked again; served within ${Math.round(restartMsMax)} ms`,
     ].join(' ')
-  return runTrials(order, { bringDown, measured, judge: () => [] })
+  return runTrials(order, { bringDown, measured })
 }
 
 /** Kills the server that runs or starts, and launches another. */

@@ -1,18 +1,13 @@
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Scope, TestServer } from '../support/server.ts'
 
-const referencePath = join(import.meta.dirname, 'stall-reference.js')
-const sampleIntervalMs = 500
+const sampleIntervalMs = 250
 const stallMsMax = 100
-/** A machine that keeps an idle process waiting as long as this cannot judge another one. */
-const referenceMsMax = 40
-/** Of all samples so many must be of use. */
-const judgedShareMin = 0.5
-/** The load gives way to the server, so that the server's waits are its own. */
+/** Of all samples no more may be left open. */
+const openShareMax = 0.1
+/** The load gives way to the server. */
 const loadPriority = 10
 const lagMetric = /^atomstream_nodejs_eventloop_lag_max_seconds ([\d.e+-]+)$/m
 
@@ -22,28 +17,26 @@ export interface StallReport {
 }
 
 /**
- * How long the server's event loop stands still, by its own metric. An event loop that is not let run
- * stands still too, so an idle process measures the same beside it: where that one waits, the machine
- * was busy with something else, and the sample tells nothing.
+ * How long the server's event loop stands still, by its own metric. A loop that waits for a processor
+ * stands still too, and the machine has others to serve; so the kernel's count of how long the thread
+ * has waited for one is read beside it. What of a stall is no such wait is the server's own; a stall
+ * that is only too long together with the wait is left open.
  */
 export class StallWatch {
+  readonly #server: TestServer
   readonly #aborter = new AbortController()
-  readonly #samplesMs: number[] = []
   readonly #failures: string[] = []
   readonly #done: Promise<void>
-  #judged = 0
+  #samples = 0
+  #open = 0
+  #longestMs = 0
 
   /** `context` tells what is going on, for the sample in which the loop stands still. */
   constructor(scope: Scope, server: TestServer, context: () => string) {
+    this.#server = server
     setPriority(loadPriority)
-    const reference = fork(referencePath)
-    scope.after(async () => {
-      this.#aborter.abort()
-      const ended = once(reference, 'exit')
-      reference.kill('SIGKILL')
-      await ended
-    })
-    this.#done = this.#watch(server, reference, context)
+    scope.after(() => this.#aborter.abort())
+    this.#done = this.#watch(context)
     this.#done.catch(() => {})
   }
 
@@ -51,43 +44,49 @@ export class StallWatch {
     this.#aborter.abort()
     // A server that has died is told by who talks to it.
     await this.#done.catch(() => {})
-    const samples = this.#samplesMs.length
     const measured =
-      `event loop stall at most ${Math.round(Math.max(0, ...this.#samplesMs))} ms ` +
-      `in ${this.#judged} of ${samples} samples, in the others the machine was busy`
-    const isJudged = this.#judged >= judgedShareMin * samples
-    const tooFew = isJudged ? [] : [`stalls could not be judged: ${measured}`]
+      `event loop stall at most ${Math.round(this.#longestMs)} ms in ${this.#samples} samples, ` +
+      `of which ${this.#open} are left open, for want of a free processor`
+    const isJudged = this.#samples > 0 && this.#open <= openShareMax * this.#samples
+    const tooFew = isJudged ? [] : ['on a machine as busy as this stalls cannot be judged']
     return { measured, failures: [...tooFew, ...this.#failures] }
   }
 
-  async #watch(server: TestServer, reference: ChildProcess, context: () => string): Promise<void> {
+  async #watch(context: () => string): Promise<void> {
     const { signal } = this.#aborter
-    await askReference(reference)
-    await lagMs(server)
+    await this.#lagMs()
+    let waitedBeforeMs = waitedMs(this.#server.pid)
     while (!signal.aborted) {
       await delay(sampleIntervalMs, undefined, { signal }).catch(() => {})
       const before = context()
-      const stallMs = await lagMs(server)
-      const referenceMs = await askReference(reference)
-      const isJudged = referenceMs < referenceMsMax
-      this.#samplesMs.push(isJudged ? stallMs : 0)
-      if (!isJudged) continue
-      this.#judged += 1
-      if (stallMs < stallMsMax) continue
-      this.#failures.push(`the event loop stood still for ${Math.round(stallMs)} ms, ${before}`)
+      const lagMs = await this.#lagMs()
+      const waitedNowMs = waitedMs(this.#server.pid)
+      const ownMs = lagMs - (waitedNowMs - waitedBeforeMs)
+      waitedBeforeMs = waitedNowMs
+      this.#samples += 1
+      if (lagMs >= stallMsMax && ownMs < stallMsMax) this.#open += 1
+      else this.#longestMs = Math.max(this.#longestMs, lagMs)
+      if (ownMs < stallMsMax) continue
+      this.#failures.push(`the event loop stood still for ${Math.round(ownMs)} ms, ${before}`)
     }
+  }
+
+  /** The longest lag since it was asked last: the metric starts anew each time. */
+  async #lagMs(): Promise<number> {
+    const { text } = await this.#server.client.get('/metrics')
+    return Number(lagMetric.exec(text)?.[1]) * 1_000
   }
 }
 
-/** The longest lag since it was asked last: the metric starts anew each time. */
-async function lagMs(server: TestServer): Promise<number> {
-  const { text } = await server.client.get('/metrics')
-  return Number(lagMetric.exec(text)?.[1]) * 1_000
-}
-
-async function askReference(reference: ChildProcess): Promise<number> {
-  const answered = once(reference, 'message')
-  reference.send('how long')
-  const [ms] = (await answered) as [number]
-  return ms
+/**
+ * How long the main thread has been ready to run without a processor (proc(5), schedstat: the second
+ * figure, nanoseconds). 0 where the kernel does not count it: then every wait is the server's own.
+ */
+function waitedMs(pid: number): number {
+  try {
+    const [, waitedNs] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')
+    return Number(waitedNs) / 1e6
+  } catch {
+    return 0
+  }
 }

@@ -15,8 +15,6 @@ export interface TrialPlan {
   /** Brings the server of a loaded trial down and up again; gives what did not hold meanwhile. */
   readonly bringDown: (trial: Trial, random: Random, signal: AbortSignal) => Promise<string[]>
   readonly measured: (totals: Totals) => string
-  /** What the totals show that must not be. */
-  readonly judge: (totals: Totals) => string[]
 }
 
 export interface Totals {
@@ -49,7 +47,7 @@ export async function runTrials(order: FaultOrder, plan: TrialPlan): Promise<Fau
     const failed = totals.failures.length
     order.say(`run ${totals.runs}: ${plan.measured(totals)}; ${failed} failures`)
   }
-  const failures = [...plan.judge(totals), ...totals.failures].slice(0, failuresShownMax)
+  const failures = totals.failures.slice(0, failuresShownMax)
   return { runs: totals.runs, measured: plan.measured(totals), failures }
 }
 

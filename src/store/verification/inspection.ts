@@ -5,8 +5,8 @@ import type { Snapshot } from '../snapshot.ts'
 import { type Damage, noCounts } from './report.ts'
 
 /**
- * What the checks of one snapshot share. Everything goes by in the order of the keys; what is kept is a row
- * of sums for each tenant, and no more.
+ * What the checks of one snapshot share. Everything goes by in the order of the keys; what is kept
+ * is a row of sums for each tenant, and no more.
  */
 export class Inspection {
   readonly snapshot: Snapshot
@@ -79,8 +79,8 @@ export function messageOf(error: unknown): string {
 }
 
 /**
- * A table whose keys begin with the number of what its rows belong to, read along with the owners in their
- * order.
+ * A table whose keys begin with the number of what its rows belong to, read along with the owners
+ * in their order.
  */
 export class Follower {
   readonly #inspection: Inspection
@@ -112,7 +112,9 @@ export class Follower {
     this.#skipTo(Number.POSITIVE_INFINITY)
   }
 
-  /** One word for all rows of an owner that is not there: a lost session may have had a million. */
+  /**
+   * One word for all rows of an owner that is not there: a lost session may have had a million.
+   */
   #skipTo(owner: number): void {
     while (this.#next !== null) {
       const stray = keyNumber(this.#next.key, 0)

@@ -24,15 +24,19 @@ interface Occurrence {
 }
 
 /**
- * Whether blobs and what uses them are in step. The two stand in different orders, so nothing can be
- * merged: each blob is added to one of a fixed number of sums as often as it says it is used, and each use
- * is taken off again (as in set reconciliation). Sums that are not zero in the end name groups of blobs to
- * be looked at one by one. In a sound store that is none, so both are read once, in 8 MiB of memory.
+ * Whether blobs and what uses them are in step. The two stand in different orders, so nothing can
+ * be merged: each blob is added to one of a fixed number of sums as often as it says it is used,
+ * and each use is taken off again (as in set reconciliation). Sums that are not zero in the end
+ * name groups of blobs to be looked at one by one. In a sound store that is none, so both are read
+ * once, in 8 MiB of memory.
  */
 export class OccurrenceSums {
   readonly #inspection: Inspection
   readonly #uses = new Int32Array(limits.verificationSums)
-  /** The same, each use weighted by a number that tenant, hash and length decide: 1 in 2^32 is missed. */
+  /**
+   * The same, each use weighted by a number that tenant, hash and length decide: 1 in 2^32 is
+   * missed.
+   */
   readonly #weights = new Int32Array(limits.verificationSums)
   /** So that nobody can make content whose weights cancel out. */
   readonly #salt = randomInt(2 ** 31)

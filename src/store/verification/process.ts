@@ -4,8 +4,8 @@ import type { VerificationMessage } from './report.ts'
 import { checkStore } from './store-check.ts'
 
 /**
- * Checks one store and tells what it finds, a JSON line each, written before the next step: LMDB trusts its
- * file, and one that is damaged can end this process at any moment.
+ * Checks one store and tells what it finds, a JSON line each, written before the next step: LMDB
+ * trusts its file, and one that is damaged can end this process at any moment.
  */
 function tell(message: VerificationMessage): void {
   writeSync(1, `${JSON.stringify(message)}\n`)

@@ -6,7 +6,10 @@ import type { Follower, Inspection } from './inspection.ts'
 import { hex, type OccurrenceSums } from './occurrences.ts'
 import type { InspectedSession } from './sessions.ts'
 
-/** What a session has beside its atoms: uploads that wait, what has failed of them, and its answers. */
+/**
+ * What a session has beside its atoms: uploads that wait, what has failed of them, and its
+ * answers.
+ */
 export interface QueueTables {
   readonly heads: Follower
   readonly contents: Follower
@@ -16,7 +19,9 @@ export interface QueueTables {
   readonly answers: Follower
 }
 
-/** Records by batch: as many as a session has in its queue, which is bounded by what it may queue. */
+/**
+ * Records by batch: as many as a session has in its queue, which is bounded by what it may queue.
+ */
 type Queued = Map<number, number>
 
 export function checkQueues(
@@ -75,7 +80,9 @@ function checkJournal(
   return queued
 }
 
-/** A page has no hash of its own here: it gets one as a block. What it says of itself has to do. */
+/**
+ * A page has no hash of its own here: it gets one as a block. What it says of itself has to do.
+ */
 function checkContent(
   inspection: Inspection,
   { row }: InspectedSession,

@@ -7,8 +7,9 @@ import { checkSessionLists, checkSessions } from './sessions.ts'
 import { checkJobs, checkRegistries, checkTenants } from './tenants.ts'
 
 /**
- * Goes over the store in the folder `path`, on one snapshot, and tells what it finds as it finds it. Rejects
- * where the store cannot be opened; where LMDB cannot bear the file the process itself may end.
+ * Goes over the store in the folder `path`, on one snapshot, and tells what it finds as it finds
+ * it. Rejects where the store cannot be opened; where LMDB cannot bear the file the process itself
+ * may end.
  */
 export async function checkStore(
   path: string,
@@ -32,7 +33,9 @@ export async function checkStore(
   }
 }
 
-/** What adds up to the bytes of a tenant comes before the tenants, what uses blobs before the sums. */
+/**
+ * What adds up to the bytes of a tenant comes before the tenants, what uses blobs before the sums.
+ */
 function partsOf(inspection: Inspection): readonly [string, () => void][] {
   const sums = new OccurrenceSums(inspection)
   return [

@@ -5,7 +5,10 @@ import { decodeTenant, type TenantRow } from '../tenants.ts'
 import { Follower, type Inspection } from './inspection.ts'
 import { hex } from './occurrences.ts'
 
-/** Every tenant: its events without a gap, and its bytes counted again. All else has been counted by now. */
+/**
+ * Every tenant: its events without a gap, and its bytes counted again. All else has been counted
+ * by now.
+ */
 export function checkTenants(inspection: Inspection): void {
   const events = new Follower(inspection, 'events', 'tenant')
   for (const { key, value } of inspection.entries('tenants')) {
@@ -43,7 +46,10 @@ function checkEvents(inspection: Inspection, row: TenantRow, entries: Follower):
   inspection.compare('tenant', { tenant }, 'event after the last', row.lastEvent + 1, number)
 }
 
-/** A session that retention has taken or is taking has no index any more, and its last event goes last. */
+/**
+ * A session that retention has taken or is taking has no index any more, and its last event goes
+ * last.
+ */
 function checkEventOwner(
   inspection: Inspection,
   where: Readonly<Record<string, string | number>>,
