@@ -60,7 +60,8 @@ function fingerprintOf({
 }: Pick<Accepted, 'received' | 'rejected' | 'content'>): Uint8Array {
   const hash = createHash('sha256').update(JSON.stringify([received, rejected]))
   if (content.kind === 'page') hash.update(content.page.hash)
-  else for (const item of content.items) hash.update(item.hash).update(JSON.stringify(item.metadata))
+  else
+    for (const item of content.items) hash.update(item.hash).update(JSON.stringify(item.metadata))
   return hash.digest()
 }
 

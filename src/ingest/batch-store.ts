@@ -70,7 +70,9 @@ function journalContent(
   upload: AdmittedUpload,
 ): JournalEntry['content'] {
   const { content } = upload
-  if (content.kind === 'page') return { kind: 'page', bytes: content.page.bytes }
+  if (content.kind === 'page') {
+    return { kind: 'page', bytes: content.page.bytes, hash: content.page.hash }
+  }
   const items = uploadItems(upload)
   for (const item of items) {
     if (item.bytes !== null) transaction.putBlob(session.tenant, item.hash, item.bytes)

@@ -105,7 +105,13 @@ export interface JournalEntry {
   records: number
   /** Number of the job that waits for it, null where its upload did not ask for one. */
   job: number | null
-  content: { kind: 'page'; bytes: Uint8Array } | { kind: 'media'; items: JournalMediaItem[] }
+  content: JournalPage | { kind: 'media'; items: JournalMediaItem[] }
+}
+export interface JournalPage {
+  kind: 'page'
+  bytes: Uint8Array
+  /** SHA-256 of `bytes`, 32 bytes. */
+  hash: Uint8Array
 }
 export interface JournalMediaItem {
   hash: Uint8Array
@@ -480,9 +486,9 @@ export interface Store {
   /**
    * Runs `unit` in the next transaction and resolves with its result once that is on disk. Units
    * resolve in the order of their commits. A unit that throws is rejected alone with its error.
-   * Rejects with Refusal `STORE_FULL` where there is no room, `SATURATED` where too many units wait,
-   * `SHUTTING_DOWN` after close, else with what the disk said, and then every later commit with the
-   * same. Of a unit that is rejected nothing is stored.
+   * Rejects with Refusal `STORE_FULL` where there is no room, `SATURATED` where too many units or
+   * bytes wait, `SHUTTING_DOWN` after close, else with what the disk said, and then every later commit
+   * with the same. Of a unit that is rejected nothing is stored.
    */
   commit<T>(unit: (transaction: Transaction) => T, options?: CommitOptions): Promise<T>
   /** Called with the events of each transaction after its flush, in order. One listener. */

@@ -1,19 +1,30 @@
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import type { TableReader, Tables, Write } from './database.ts'
 import type { DeadLetterRepository } from './dead-letters.ts'
 import type { BatchRetry, Journal, JournalEntry, JournalMediaItem } from './interfaces.ts'
-import { keyNumber, lastNumber, numberBytes, numberKey, readNumber, writeNumber } from './keys.ts'
+import {
+  digestBytes,
+  keyNumber,
+  lastNumber,
+  numberBytes,
+  numberKey,
+  readNumber,
+  writeNumber,
+} from './keys.ts'
 import type { RetryRepository } from './retries.ts'
 import { decodeRow, encodeRow, ownBytes, parseObject } from './rows.ts'
 
 /**
  * An entry stands in two values under the same key, so that what waits can be counted without reading
  * its pages: a head (layout version, kind, then the record count and the number of the job that waits for
- * it, 0 for none, as 8 bytes big-endian each) and the content, which is a page's bytes as they are or a row
- * with hash, byteLength and metadata as JSON text of every media item, one after the other.
+ * it, 0 for none, as 8 bytes big-endian each, then the SHA-256 of the content) and the content, which is a
+ * page's bytes as they are or a row with hash, byteLength and metadata as JSON text of every media item,
+ * one after the other.
  */
 const layoutVersion = 2
-const headBytes = 2 + 2 * numberBytes
+const digestAt = 2 + 2 * numberBytes
+const headBytes = digestAt + digestBytes
 export const pageKind = 0
 const mediaKind = 1
 
@@ -21,6 +32,8 @@ interface Head {
   readonly kind: number
   readonly records: number
   readonly job: number | null
+  /** SHA-256 of the content. */
+  readonly digest: Uint8Array
 }
 
 /** What of an entry has to be known to remove it. */
@@ -48,7 +61,7 @@ export class JournalRepository implements Journal {
   batch(session: number, batch: number): JournalEntry[] {
     const range = { from: numberKey(session, batch, 0), to: numberKey(session, batch, lastNumber) }
     return Array.from(this.#heads.entries(range), ({ key, value }) => {
-      const { kind, records, job } = decodeHead(value)
+      const { kind, records, job, digest } = decodeHead(value)
       return {
         session,
         number: keyNumber(key, 2),
@@ -57,7 +70,7 @@ export class JournalRepository implements Journal {
         job,
         content:
           kind === pageKind
-            ? { kind: 'page', bytes: this.#content(key) }
+            ? { kind: 'page', bytes: this.#content(key), hash: digest }
             : { kind: 'media', items: decodeItems(this.#content(key)) },
       }
     })
@@ -107,8 +120,9 @@ export class JournalRepository implements Journal {
     const key = numberKey(session, batch, number)
     const kind = content.kind === 'page' ? pageKind : mediaKind
     const value = content.kind === 'page' ? content.bytes : encodeItems(content.items)
+    const digest = content.kind === 'page' ? content.hash : hash('sha256', value, 'buffer')
     return [
-      { table: 'journal', key, value: encodeHead({ kind, records, job }) },
+      { table: 'journal', key, value: encodeHead({ kind, records, job, digest }) },
       { table: 'journal-contents', key, value },
     ]
   }
@@ -128,12 +142,14 @@ export class JournalRepository implements Journal {
   }
 }
 
-function encodeHead({ kind, records, job }: Head): Uint8Array {
+function encodeHead({ kind, records, job, digest }: Head): Uint8Array {
+  assert(digest.byteLength === digestBytes, 'a content is named by a SHA-256')
   const head = Buffer.allocUnsafe(headBytes)
   head[0] = layoutVersion
   head[1] = kind
   writeNumber(head, records, 2)
   writeNumber(head, job ?? 0, 2 + numberBytes)
+  head.set(digest, digestAt)
   return head
 }
 
@@ -141,7 +157,12 @@ export function decodeHead(bytes: Uint8Array): Head {
   const isKnown = bytes.byteLength === headBytes && bytes[0] === layoutVersion
   assert(isKnown, `a journal head of layout ${layoutVersion}`)
   const job = readNumber(bytes, 2 + numberBytes)
-  return { kind: bytes[1] as number, records: readNumber(bytes, 2), job: job === 0 ? null : job }
+  return {
+    kind: bytes[1] as number,
+    records: readNumber(bytes, 2),
+    job: job === 0 ? null : job,
+    digest: bytes.slice(digestAt),
+  }
 }
 
 function encodeItems(items: readonly JournalMediaItem[]): Uint8Array {

@@ -213,7 +213,10 @@ export class GroupTransaction implements Transaction {
   }
 
   deadLetter(tenant: number, id: string): DeadLetterRow | null {
-    return this.#open().rows.deadLetters.find(tenant, id)
+    const { rows } = this.#open()
+    const row = rows.deadLetters.find(tenant, id)
+    // A redrive must not begin what retention is taking away.
+    return row === null || rows.sessions.isDropping(row.session) ? null : row
   }
 
   deleteDeadLetter(row: DeadLetterRow): void {

@@ -240,20 +240,31 @@ class UwsExchange implements Exchange {
 
   /**
    * While the client still sends, closing would reset the connection, and the reset can overtake the
-   * reply; so it is told to close, and what it sends meanwhile is dropped unread.
+   * reply; so it is told to close, and what it sends meanwhile is dropped unread. Where the connection
+   * has to end with the reply, the reply waits for the end of the body.
    */
   reply(reply: WireReply): void {
     if (!this.isOpen) return
     this.#replied = true
-    // After framing that can be read in two ways nothing may be served as a further request. The
-    // library cuts a connection whose next request comes before the reply to the last, so the
-    // reply waits a turn.
-    if (this.framing === 'conflict') this.#later(() => this.#send(reply, true))
-    // The library closes such a connection by itself with the end of the reply.
-    else if (!this.#bodyTaken && this.#asksToClose) this.#linger(() => this.#send(reply, true))
-    else this.#send(reply, reply.close && this.#bodyTaken)
+    const mustEnd = this.#isDoubtful || this.#asksToClose
+    if (this.#bodyTaken || this.framing === 'conflict') {
+      // The library cuts a connection whose next request comes before the reply to the last, so
+      // after doubtful framing the reply waits a turn.
+      if (this.#isDoubtful) this.#later(() => this.#send(reply, true))
+      else this.#send(reply, reply.close)
+    } else if (mustEnd) this.#linger(() => this.#send(reply, true))
+    else this.#send(reply, false)
   }
 
+  /**
+   * After framing that others may read differently nothing may be served as a further request. That
+   * is so of every chunked body: the library takes any two bytes for the line break behind a chunk.
+   */
+  get #isDoubtful(): boolean {
+    return this.framing === 'conflict' || this.framing === 'chunked'
+  }
+
+  /** The library ends such a connection with the reply, asked or not. */
   get #asksToClose(): boolean {
     return /\bclose\b/i.test(this.headers.get('connection') ?? '')
   }
@@ -299,17 +310,20 @@ class UwsExchange implements Exchange {
     if (this.#done) return
     const bytes = typeof body === 'string' ? Buffer.from(body) : body
     const isHead = this.method === 'HEAD'
-    const endConnection = mayEnd && bytes !== null && !isHead
+    const hasBody = bytes !== null && !isHead
+    const endConnection = mayEnd && (hasBody || this.#isDoubtful)
     this.res.cork(() => {
       // Where the library ends the connection it says so itself.
       const tellsClose = close && !endConnection
       this.#head(status, tellsClose ? [...headers, ['Connection', 'close']] : headers)
-      if (bytes === null || isHead) {
+      if (endConnection) {
+        this.res.end(hasBody ? bytes : '', true)
+      } else if (!hasBody) {
         // Given the length, the library would take this reply for one whose body is still to come.
         if (bytes !== null) this.res.writeHeader('Content-Length', String(bytes.byteLength))
         this.res.endWithoutBody()
       } else if (bytes.byteLength <= limits.replyWriteBytesMax) {
-        this.res.end(bytes, endConnection)
+        this.res.end(bytes)
       } else {
         this.#endInParts(bytes)
         return

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { readdir, stat } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Client, chainOf } from '../support/client.ts'
@@ -49,7 +49,7 @@ function sha256(bytes: Uint8Array): string {
 /** Bytes on disk, which a sparse file has fewer of than its length. */
 async function diskBytes(folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true })
-  const sizes = await Promise.all(entries.map(async (name) => stat(join(folder, name))))
+  const sizes = await Promise.all(entries.map(async (name) => lstat(join(folder, name))))
   return sizes.reduce((sum, { blocks }) => sum + blocks * 512, 0)
 }
 

@@ -59,7 +59,7 @@ export function commitConformance(name: string, open: OpenStore): void {
         tx.putBlob(1, hash, bytes)
         const seq = tx.appendAtom(session, atomOf(hash))
         const event = tx.appendEvent(1, number, label, {})
-        const content = { kind: 'page' as const, bytes }
+        const content = { kind: 'page' as const, bytes, hash }
         tx.putJournal({ session: number, number: seq, batch: 0, records: 1, job: null, content })
         const second = tx.createSession(newSession(`${label} ${seq}`))
         if (label === 'lost') throw new Error('the unit fails')

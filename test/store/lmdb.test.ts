@@ -61,11 +61,11 @@ test('a full store refuses what does not fit and keeps what it has acknowledged'
 test('a full store takes new work once something was deleted', async (t) => {
   const store = openFlushed(await temporaryFolder(t), { maxBytes: 6 * MiB })
   const { number: session } = await store.commit((tx) => tx.createSession(newSession('a')))
-  const { bytes } = blobOf('page', 200_000)
+  const page = blobOf('page', 200_000)
   const put = (number: number) =>
     store.commit((tx) => {
       tx.session(session).recordsQueued += 1
-      const content = { kind: 'page' as const, bytes }
+      const content = { kind: 'page' as const, ...page }
       tx.putJournal({ session, batch: 0, number, records: 1, job: null, content })
     })
   let stored = 0

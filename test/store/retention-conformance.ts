@@ -299,7 +299,7 @@ async function fill(store: Store, id: string): Promise<SessionRow> {
     }
     tx.releaseBlob(1, own[2]?.hash as Uint8Array)
     tx.putJournal(mediaEntry(number, 3, 0, journaled))
-    const content = { kind: 'page' as const, bytes: shared.bytes }
+    const content = { kind: 'page' as const, ...shared }
     tx.putJournal({ session: number, batch: 4, number: 1, records: 1, job: 5, content })
     tx.putDeadLetter(newDeadLetter(number, 3))
     tx.putRetry(newRetry(number, 4))

@@ -56,7 +56,7 @@ export function uploadConformance(name: string, open: OpenStore): void {
       number,
       records: 10 + number,
       job: number === 0 ? null : 2 ** 40 + number,
-      content: { kind: 'page', bytes: blobOf(`${session} ${batch} ${number}`, 9_000).bytes },
+      content: { kind: 'page', ...blobOf(`${session} ${batch} ${number}`, 9_000) },
     })
     const media: JournalEntry = {
       session: 2,

@@ -4,12 +4,15 @@ import { Client, type RawReply, type RequestOptions } from '../support/client.ts
 export class Door {
   readonly #stop: AbortSignal
   #url: string | null = null
-  #waiting: (() => void)[] = []
+  readonly #waiting: (() => void)[] = []
+  readonly #tell = () => {
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
 
   /** After `stop` nobody waits for it any more. */
   constructor(stop: AbortSignal) {
     this.#stop = stop
-    stop.addEventListener('abort', () => this.#tell(), { once: true })
+    stop.addEventListener('abort', this.#tell)
   }
 
   open(url: string): void {
@@ -19,6 +22,12 @@ export class Door {
 
   shut(): void {
     this.#url = null
+  }
+
+  /** Nobody comes through it any more. */
+  close(): void {
+    this.shut()
+    this.#stop.removeEventListener('abort', this.#tell)
   }
 
   /** The server's URL, once it has one. Rejects where the trial is stopped. */
@@ -43,9 +52,5 @@ export class Door {
     } catch {
       return null
     }
-  }
-
-  #tell(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve()
   }
 }

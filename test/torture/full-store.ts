@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { statfsSync } from 'node:fs'
 import { limits } from '../../src/limits.ts'
 import { openStore } from '../../src/store/store.ts'
-import { newSession } from '../store/fixtures.ts'
+import { blobOf, newSession } from '../store/fixtures.ts'
 
 /**
  * Fills the disk of FOLDER with a store, removes half and fills it again, several times over with other
@@ -21,7 +21,7 @@ async function fill(pageBytes: number): Promise<number> {
   for (let taken = 0; ; taken += 1) {
     const number = next
     next += 1
-    const content = { kind: 'page' as const, bytes: Buffer.alloc(pageBytes, number) }
+    const content = { kind: 'page' as const, ...blobOf(String(number), pageBytes) }
     const stored = store.commit(
       (tx) => tx.putJournal({ session, batch: 0, number, records: 1, job: null, content }),
       { bytes: pageBytes },

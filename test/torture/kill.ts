@@ -28,11 +28,11 @@ async function inflict(order: FaultOrder): Promise<FaultReport> {
     await trial.serve()
     return []
   }
-  const measured = ({ items, uploads, sessions, refused, unanswered, restartMsMax }: Totals) =>
+  const measured = ({ items, uploads, sessions, refused, askedAgain, restartMsMax }: Totals) =>
     [
       `${count(kills)} kills: ${count(items)} items in ${count(uploads)} uploads acknowledged`,
       `and ${count(refused)} refused in ${count(sessions)} sessions, all read back;`,
-      `${count(unanswered)} asked again; served within ${Math.round(restartMsMax)} ms`,
+      `${count(askedAgain)} asked again; served within ${Math.round(restartMsMax)} ms`,
     ].join(' ')
   return runTrials(order, { bringDown, measured })
 }

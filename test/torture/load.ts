@@ -33,8 +33,7 @@ export class MixedLoad {
   readonly complaints: string[] = []
   readonly socketCloses = new Map<number, number>()
   /** Attempts that got no answer, or were told to come again. */
-  unanswered = 0
-  deferred = 0
+  askedAgain = 0
   readonly #tenants: readonly Tenant[]
   readonly #random: Random
   readonly #stop: AbortSignal
@@ -151,7 +150,7 @@ export class MixedLoad {
     for (let attempt = 0; upload.outcome === 'open'; attempt += 1) {
       const answer = await senders[attempt % 2 === 0 ? 0 : 1].send(upload)
       this.#stop.throwIfAborted()
-      if (answer === null) this.unanswered += 1
+      if (answer === null) this.askedAgain += 1
       else this.#judge(ledger, upload, answer)
       if (upload.outcome === 'open') await delay(retryDelayMs)
     }
@@ -169,7 +168,7 @@ export class MixedLoad {
       }
       upload.outcome = 'acknowledged'
     } else if (againCodes.has(String(code)) && (status === null || status === 503)) {
-      this.deferred += 1
+      this.askedAgain += 1
     } else {
       // A paused session takes it later; one that has ended, never.
       if (code === 'SESSION_STATE_CONFLICT' && body.status === 'paused') return
@@ -242,9 +241,8 @@ export class MixedLoad {
     for (;;) {
       const reply = await this.door.attempt(tenant.key, method, path, options)
       this.#stop.throwIfAborted()
-      if (reply === null) this.unanswered += 1
-      else if (reply.status !== 503) return reply
-      else this.deferred += 1
+      if (reply !== null && reply.status !== 503) return reply
+      this.askedAgain += 1
       await delay(retryDelayMs)
     }
   }

@@ -25,8 +25,7 @@ export class Trial {
   acknowledgedItems = 0
   refusedUploads = 0
   sessions = 0
-  unanswered = 0
-  deferred = 0
+  askedAgain = 0
   restartMsMax = 0
   readonly socketCloses = new Map<number, number>()
   readonly #cleanUps = new CleanUps()
@@ -105,15 +104,16 @@ export class Trial {
     this.acknowledgedUploads += load.acknowledgedUploads
     this.acknowledgedItems += load.acknowledgedItems
     this.sessions += load.ledgers.length
-    this.unanswered += load.unanswered
-    this.deferred += load.deferred
+    this.askedAgain += load.askedAgain
     for (const [code, count] of load.socketCloses) {
       this.socketCloses.set(code, (this.socketCloses.get(code) ?? 0) + count)
     }
+    load.door.close()
     this.#load = null
   }
 
   close(): Promise<void> {
+    // Its clients, where there are any left, wait for the signal that stops the trial.
     this.leave()
     return this.#cleanUps.run()
   }

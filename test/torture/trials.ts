@@ -24,7 +24,7 @@ export interface Totals {
   items: number
   refused: number
   sessions: number
-  unanswered: number
+  askedAgain: number
   restartMsMax: number
   readonly socketCloses: Map<number, number>
 }
@@ -38,7 +38,7 @@ export async function runTrials(order: FaultOrder, plan: TrialPlan): Promise<Fau
     items: 0,
     refused: 0,
     sessions: 0,
-    unanswered: 0,
+    askedAgain: 0,
     restartMsMax: 0,
     socketCloses: new Map(),
   }
@@ -89,7 +89,7 @@ function add(totals: Totals, trial: Trial): void {
   totals.items += trial.acknowledgedItems
   totals.refused += trial.refusedUploads
   totals.sessions += trial.sessions
-  totals.unanswered += trial.unanswered
+  totals.askedAgain += trial.askedAgain
   totals.restartMsMax = Math.max(totals.restartMsMax, trial.restartMsMax)
   for (const [code, count] of trial.socketCloses) {
     totals.socketCloses.set(code, (totals.socketCloses.get(code) ?? 0) + count)

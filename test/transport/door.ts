@@ -70,7 +70,8 @@ export class RawConnection {
       this.received += chunk
     })
     socket.on('error', () => {})
-    this.closed = once(socket, 'close')
+    // A reset is an end too.
+    this.closed = new Promise((resolve) => socket.once('close', resolve))
   }
 
   /** Waits until this many replies, or this text, have come. */

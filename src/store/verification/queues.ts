@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { hasEnded } from '../../contracts/http.ts'
 import type { DeadLetterRow } from '../interfaces.ts'
 import { decodeHead, decodeItems, pageKind } from '../journal.ts'
@@ -80,9 +81,6 @@ function checkJournal(
   return queued
 }
 
-/**
- * A page has no hash of its own here: it gets one as a block. What it says of itself has to do.
- */
 function checkContent(
   inspection: Inspection,
   { row }: InspectedSession,
@@ -94,10 +92,9 @@ function checkContent(
   sums: OccurrenceSums,
 ): void {
   const { place, head, bytes } = entry
-  if (head.kind === pageKind) {
-    if (bytes.byteLength === 0) inspection.damage('journal', place, 'a page', 'no bytes')
-    return
-  }
+  const digest = createHash('sha256').update(bytes).digest()
+  inspection.compare('journal', place, 'SHA-256', hex(head.digest), hex(digest))
+  if (head.kind === pageKind) return
   const items = inspection.attempt('journal', place, () => decodeItems(bytes))
   if (items === null) return
   inspection.compare('journal', place, 'items', head.records, items.length)
