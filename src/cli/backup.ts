@@ -1,4 +1,4 @@
-import { basename, dirname, resolve } from 'node:path'
+import { basename, dirname, resolve, sep } from 'node:path'
 import { storeOptions } from '../config.ts'
 import { backUpStore } from '../store/backup.ts'
 import { CommandFailure, ConfigError } from './flags.ts'
@@ -18,7 +18,10 @@ export async function runBackup(args: readonly string[], env?: Environment): Pro
   if (extra !== undefined) throw new ConfigError(`unexpected argument "${extra}"`)
   const folder = resolve(target)
   const { path } = storeOptions(config)
-  if (dirname(path) === folder) throw new ConfigError('backup: that is the data folder itself')
+  const dataFolder = dirname(path)
+  if (folder === dataFolder || folder.startsWith(`${dataFolder}${sep}`)) {
+    throw new ConfigError('backup: expected a folder outside the data folder')
+  }
   try {
     const { bytes, durationMs } = await backUpStore(path, folder, basename(path))
     const seconds = (durationMs / 1_000).toFixed(1)

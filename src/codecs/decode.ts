@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
 import { MessageRefusal, openUpload } from './body.ts'
+import { isDocument } from './document.ts'
 import { decodeBuffers, decodeFrames } from './media.ts'
 import { decodeTelemetry } from './telemetry/decode.ts'
 
@@ -24,7 +25,7 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
     const { idempotencyKey } = opened
     const content = await decodeContent(upload, opened)
     const isAsked = upload.fingerprint || idempotencyKey !== null
-    const fingerprint = isAsked ? fingerprintOf(content) : null
+    const fingerprint = isAsked ? fingerprintOf(content, opened.document) : null
     return { kind: 'accepted', id, idempotencyKey, fingerprint, ...content }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
@@ -51,18 +52,32 @@ function readControl(
 
 /**
  * Taken of the decoded content, so that a client may send an upload again as msgpack, or compressed at
- * another level, or with another message id.
+ * another level, or with another message id. Of what was rejected only a part is kept, so then all that
+ * was sent counts.
  */
-function fingerprintOf({
-  received,
-  rejected,
-  content,
-}: Pick<Accepted, 'received' | 'rejected' | 'content'>): Uint8Array {
-  const hash = createHash('sha256').update(JSON.stringify([received, rejected]))
+function fingerprintOf(
+  { received, rejected, content }: Pick<Accepted, 'received' | 'rejected' | 'content'>,
+  document: Readonly<Record<string, unknown>>,
+): Uint8Array {
+  const hash = createHash('sha256').update(String(received))
+  if (rejected.count > 0) {
+    const sent = Object.values(document).find(Array.isArray) ?? []
+    for (const item of sent) hash.update(JSON.stringify(withDigests(item)) ?? '')
+  }
   if (content.kind === 'page') hash.update(content.page.hash)
   else
     for (const item of content.items) hash.update(item.hash).update(JSON.stringify(item.metadata))
   return hash.digest()
+}
+
+/** Bytes of msgpack as their hash, a hundredth of their text. */
+function withDigests(item: unknown): unknown {
+  if (!isDocument(item)) return item
+  const digested = ([name, value]: [string, unknown]) => [
+    name,
+    value instanceof Uint8Array ? createHash('sha256').update(value).digest('hex') : value,
+  ]
+  return Object.fromEntries(Object.entries(item).map(digested))
 }
 
 async function decodeContent(

@@ -3,25 +3,19 @@ import type {
   DecodedContent,
   DecodeSettings,
   MediaItem,
-  RejectedRecord,
+  RejectedRecords,
 } from '../contracts/tasks.ts'
 import { isDocument } from './document.ts'
 import { type Carrier, type MediaBody, openCarrier } from './media-carrier.ts'
 import { MediaFault } from './media-fault.ts'
 import { bufferKind, frameKind, type MediaKind } from './media-kinds.ts'
-import {
-  cannotParse,
-  RecordFault,
-  rejection,
-  requireKept,
-  requireList,
-  shownValue,
-} from './rejection.ts'
+import { cannotParse, RecordFault, rejection, requireList, shownValue } from './rejection.ts'
+import { Rejections } from './rejections.ts'
 import { formatTimestamp, parseTimestamp } from './telemetry/timestamp.ts'
 
 export interface DecodedMedia {
   readonly received: number
-  readonly rejected: readonly RejectedRecord[]
+  readonly rejected: RejectedRecords
   readonly content: Extract<DecodedContent, { kind: 'media' }>
 }
 
@@ -63,20 +57,19 @@ async function decodeMedia(
   // buffer.
   const digests = new Uint8Array(records.length * digestBytes)
   const items: MediaItem[] = []
-  const rejected: RejectedRecord[] = []
+  const rejections = new Rejections()
   for (const [recordIndex, record] of records.entries()) {
     try {
       const digest = digests.subarray(items.length * digestBytes, (items.length + 1) * digestBytes)
       items.push(await decodeRecord(kind, record, carrier, digest, settings))
     } catch (error) {
       if (!(error instanceof RecordFault)) throw error
-      rejected.push(rejection(recordIndex, record, error, kind.bytes))
+      rejections.add(rejection(recordIndex, record, error, kind.bytes))
     }
   }
-  requireKept(rejected, records.length, settings)
   return {
     received: records.length,
-    rejected,
+    rejected: rejections.finish(records.length, settings),
     content: { kind: 'media', buffer: carrier.buffer, items },
   }
 }

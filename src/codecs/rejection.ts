@@ -1,5 +1,5 @@
 import { invalidBody, Refusal } from '../contracts/errors.ts'
-import type { DecodeSettings, RejectedRecord } from '../contracts/tasks.ts'
+import type { RejectedRecord } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 
 /** What is wrong with one record, frame or buffer, in the documented terms. */
@@ -38,20 +38,6 @@ export function requireList(list: unknown, member: string): readonly unknown[] {
     })
   }
   return list
-}
-
-/** Throws INVALID_RECORDS where nothing, or under `reject-batch` not all, of an upload is valid. */
-export function requireKept(
-  rejected: readonly RejectedRecord[],
-  received: number,
-  settings: DecodeSettings,
-): void {
-  if (rejected.length === 0) return
-  if (rejected.length < received && settings.onInvalid === 'reject-records') return
-  const invalidRecords = rejected
-    .slice(0, limits.invalidRecordsShownMax)
-    .map(({ record: _record, ...shown }) => shown)
-  throw new Refusal('INVALID_RECORDS', { fields: { invalidRecords } })
 }
 
 /** `bytesMember` names the member that holds a frame's or buffer's bytes: it is left out. */

@@ -123,9 +123,16 @@ export const SessionStatus = Type.Object({
 })
 export type SessionStatus = Static<typeof SessionStatus>
 
+/** A call looks at so many rows at most, and what a filter takes of them may be few. */
+const ListCursor = Type.Union([Type.String(), Type.Null()], {
+  description:
+    'cursor of the next page, null at the end; a page may hold fewer rows than its limit, ' +
+    'none even, and still name one',
+})
+
 export const SessionList = Type.Object({
   sessions: Type.Array(SessionStatus),
-  nextCursor: Type.Union([Type.String(), Type.Null()]),
+  nextCursor: ListCursor,
 })
 
 export const EndSession = Type.Object(
@@ -217,7 +224,7 @@ export type DeadLetter = Static<typeof DeadLetter>
 
 export const DeadLetterList = Type.Object({
   deadLetters: Type.Array(DeadLetter),
-  nextCursor: Type.Union([Type.String(), Type.Null()]),
+  nextCursor: ListCursor,
 })
 
 /** A page of what the batch holds: records as they were sent, or frames and buffers by their hashes. */
@@ -257,7 +264,11 @@ export const RedriveSelection = Type.Object(
     errorCode: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     all: Type.Optional(Type.Literal(true)),
   },
-  { additionalProperties: false, minProperties: 1 },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    description: 'an object with deadLetterIds, sessionId, errorCode or all: true',
+  },
 )
 export type RedriveSelection = Static<typeof RedriveSelection>
 
@@ -338,7 +349,7 @@ export type JobStatusReply = Static<typeof JobStatusReply>
 
 export const JobList = Type.Object({
   jobs: Type.Array(JobStatusReply),
-  nextCursor: Type.Union([Type.String(), Type.Null()]),
+  nextCursor: ListCursor,
 })
 
 export const TicketRequest = Type.Object(

@@ -46,6 +46,22 @@ export interface RejectedRecord extends InvalidRecord {
   readonly record: string
 }
 
+/** Rejected records of one upload that follow each other, as they are stored and as one is read. */
+export interface RejectedChunk {
+  /** JSON text of an array of RejectedRecord, UTF-8. Its own buffer, transferred. */
+  readonly bytes: Uint8Array
+  readonly records: number
+}
+
+/** What was rejected of an upload. Text already: ten thousand objects would hold up the main thread. */
+export interface RejectedRecords {
+  readonly count: number
+  /** The first of them, up to `limits.invalidRecordsShownMax`. */
+  readonly shown: readonly InvalidRecord[]
+  /** All of them in order. */
+  readonly chunks: readonly RejectedChunk[]
+}
+
 /** One column page: the records of an upload or batch (codecs/telemetry/page-format.ts has the format). */
 export interface EncodedPage {
   /** Its own buffer, transferred. */
@@ -92,9 +108,9 @@ export type DecodeVerdict =
        * encoding or order of members have the same. Null where nobody asked for it.
        */
       readonly fingerprint: Uint8Array | null
-      /** Records in the upload, rejected ones included. Content holds `received - rejected.length`. */
+      /** Records in the upload, rejected ones included. Content holds `received - rejected.count`. */
       readonly received: number
-      readonly rejected: readonly RejectedRecord[]
+      readonly rejected: RejectedRecords
       readonly content: DecodedContent
     }
   | {

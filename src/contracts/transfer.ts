@@ -21,12 +21,13 @@ export function taskBuffers(task: WorkerTask): ArrayBuffer[] {
   }
 }
 
-/** The buffers of the results of decode tasks: pages, and bodies or what was decoded from them. */
+/** The buffers of the results of decode tasks: pages, bodies or what was decoded of them, rejections. */
 export function verdictBuffers(verdicts: readonly DecodeVerdict[]): ArrayBuffer[] {
   const buffers: ArrayBuffer[] = []
   for (const verdict of verdicts) {
     if (verdict.kind !== 'accepted') continue
-    const { content } = verdict
+    const { content, rejected } = verdict
+    for (const { bytes } of rejected.chunks) buffers.push(ownBuffer(bytes))
     buffers.push(content.kind === 'media' ? content.buffer : ownBuffer(content.page.bytes))
   }
   return buffers

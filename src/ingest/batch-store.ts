@@ -176,8 +176,9 @@ export function uploadItems(upload: AdmittedUpload): BatchItem[] {
 
 /** About how many bytes an upload adds to a transaction. */
 export function uploadBytes(upload: AdmittedUpload): number {
-  const { content } = upload
-  return content.kind === 'page' ? content.page.bytes.byteLength : content.buffer.byteLength
+  const { content, rejected } = upload
+  const bytes = content.kind === 'page' ? content.page.bytes.byteLength : content.buffer.byteLength
+  return rejected.chunks.reduce((sum, chunk) => sum + chunk.bytes.byteLength, bytes)
 }
 
 /** Gives the digests in the order in which they extend the hash chain. */
@@ -236,12 +237,12 @@ function countUpload(
   session.recordsReceived += upload.received
   session.bytesReceived += upload.wireBytes
   session.lastActivityAtMs = transaction.nowMs
-  if (upload.rejected.length === 0) return
-  session.recordsRejected += upload.rejected.length
-  transaction.appendRejected(session, batch.number, upload.rejected)
+  if (upload.rejected.count === 0) return
+  session.recordsRejected += upload.rejected.count
+  transaction.appendRejected(session, batch.number, upload.rejected.chunks)
   appendSessionEvent(transaction, session, 'records-rejected', {
     batchId: batchName(batch.number),
-    rejectedCount: upload.rejected.length,
+    rejectedCount: upload.rejected.count,
   })
 }
 

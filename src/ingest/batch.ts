@@ -1,6 +1,6 @@
 import type { Alarm } from '../clock.ts'
 import type { UploadReply } from '../contracts/http.ts'
-import type { DecodedContent, RejectedRecord } from '../contracts/tasks.ts'
+import type { DecodedContent, RejectedRecords } from '../contracts/tasks.ts'
 
 /** A decoded and valid upload on its way into a batch. */
 export interface AdmittedUpload {
@@ -9,7 +9,7 @@ export interface AdmittedUpload {
   readonly wireBytes: number
   /** Records in the upload; `content` holds those that are not in `rejected`. */
   readonly received: number
-  readonly rejected: readonly RejectedRecord[]
+  readonly rejected: RejectedRecords
   readonly content: DecodedContent
   /** Under which its answer is stored, so that it can be given again. */
   readonly idempotency: IdempotentUpload | null
@@ -67,8 +67,8 @@ export class Batch {
   closed = false
   /** Failures since it was queued or redriven. */
   failures = 0
-  /** Its last attempt found no room in the store or the pool. */
-  hasWaited = false
+  /** Attempts in a row that found no room in the store or the pool. */
+  waits = 0
   /** Arrival of the upload that closed it, else the moment it was closed: processing time counts from here. */
   processingFromMs = 0
   /** Its delay while it is open, its next attempt while it waits for one. */
@@ -122,7 +122,7 @@ export class Batch {
 export function newEntry(upload: AdmittedUpload): BatchEntry {
   const { content } = upload
   return {
-    records: upload.received - upload.rejected.length,
+    records: upload.received - upload.rejected.count,
     pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : 0,
     pageColumns: content.kind === 'page' ? content.page.columns : 0,
     upload,

@@ -47,6 +47,7 @@ export interface BatcherServices {
 export class Batcher {
   readonly #services: BatcherServices
   readonly #session: number
+  readonly #sessionId: string
   readonly #type: SessionType
   readonly #progress: ProgressReporter
   #nextBatch: number
@@ -60,6 +61,7 @@ export class Batcher {
   constructor(services: BatcherServices, session: SessionRow) {
     this.#services = services
     this.#session = session.number
+    this.#sessionId = session.id
     this.#type = session.type
     this.#nextBatch = session.nextBatch
     this.#progress = new ProgressReporter(services, session)
@@ -168,7 +170,8 @@ export class Batcher {
   }
 
   #startWaiting(): void {
-    while (!this.#stopped && this.#running < this.#row().maxConcurrentBatches) {
+    const row = this.#services.store.sessions.get(this.#session)
+    while (row !== null && !this.#stopped && this.#running < row.maxConcurrentBatches) {
       const batch = this.#waiting.shift()
       if (batch === undefined) return
       this.#running += 1
@@ -260,11 +263,13 @@ export class Batcher {
     const release = isAlone ? null : await this.#services.assembling.enter()
     try {
       const entries = [...batch.entries]
+      const uploads = entries.map((entry) => entry.upload)
       const content = await this.#assemble(batch)
       return await this.#services.store.commit(
         (transaction) => {
-          const hasChanged = entries.length !== batch.entries.length
-          if (hasChanged || entries.some((entry) => entry.isJournaling)) return false
+          const isSame = ({ upload, isJournaling }: BatchEntry, at: number) =>
+            upload === uploads[at] && !isJournaling
+          if (entries.length !== batch.entries.length || !entries.every(isSame)) return false
           storeProcessedBatch(transaction, this.#session, batch, content)
           this.#progress.report(transaction)
           batch.applied = true
@@ -318,12 +323,11 @@ export class Batcher {
    */
   async #attemptFailed(batch: Batch, diagnosis: Diagnosis): Promise<void> {
     const { log, store, clock, metrics } = this.#services
-    const { id } = this.#row()
+    const sessionId = this.#sessionId
     const batchId = batchName(batch.number)
     // A full disk is said once a batch, not once a second.
-    const isNews = diagnosis.kind !== 'waiting' || !batch.hasWaited
-    if (isNews) log.warn({ sessionId: id, batchId, ...diagnosis }, 'batch failed')
-    batch.hasWaited = diagnosis.kind === 'waiting'
+    const isNews = diagnosis.kind !== 'waiting' || batch.waits === 0
+    if (isNews) log.warn({ sessionId, batchId, ...diagnosis }, 'batch failed')
     for (const entry of batch.entries) {
       // Whoever waits for it hears of its end too.
       this.#journal(batch, entry, true).catch(() => undefined)
@@ -332,7 +336,8 @@ export class Batcher {
     await journaled(batch)
     if (this.#stopped) return
     if (batch.entries.length === 0) return this.#settle(batch)
-    if (diagnosis.kind === 'waiting') return this.#retryAfter(batch, limits.storeRetryDelayMs)
+    if (diagnosis.kind === 'waiting') return this.#retryAfter(batch, waitMs(batch))
+    batch.waits = 0
     try {
       const nextAttemptAtMs = await store.commit((transaction) =>
         storeFailure(transaction, this.#session, batch, diagnosis),
@@ -344,11 +349,11 @@ export class Batcher {
         return
       }
       metrics.deadLetters.inc({ type: this.#type })
-      log.error({ sessionId: id, batchId, ...diagnosis }, 'batch is a dead letter')
+      log.error({ sessionId, batchId, ...diagnosis }, 'batch is a dead letter')
       this.#settle(batch)
     } catch (reason) {
-      log.warn({ sessionId: id, batchId, message: String(reason) }, 'failure not stored')
-      this.#retryAfter(batch, limits.storeRetryDelayMs)
+      log.warn({ sessionId, batchId, message: String(reason) }, 'failure not stored')
+      this.#retryAfter(batch, waitMs(batch))
     }
   }
 
@@ -361,6 +366,13 @@ export class Batcher {
 /** Resolves when no upload of the batch is on its way into the journal. */
 async function journaled(batch: Batch): Promise<void> {
   await Promise.allSettled(batch.entries.map((entry) => entry.journaling))
+}
+
+/** Each wait for room is twice the one before, because the attempt after it may merge for nothing. */
+function waitMs(batch: Batch): number {
+  const delayMs = limits.storeRetryDelayMs * 2 ** batch.waits
+  batch.waits += 1
+  return Math.min(delayMs, limits.storeRetryDelayMsMax)
 }
 
 function hasRoom(batch: Batch, entry: BatchEntry): boolean {

@@ -1,4 +1,5 @@
-import { Refusal, retryLater } from '../contracts/errors.ts'
+import { setImmediate } from 'node:timers/promises'
+import { invalidBody, Refusal, retryLater } from '../contracts/errors.ts'
 import type { RedriveSelection } from '../contracts/http.ts'
 import type { ReadBlock } from '../contracts/tasks.ts'
 import { WorkerFailure } from '../contracts/worker-failure.ts'
@@ -11,6 +12,7 @@ import type {
   JobRow,
   JournalEntry,
   JournalMediaItem,
+  Page,
   Store,
   Transaction,
 } from '../store/interfaces.ts'
@@ -52,20 +54,21 @@ export class DeadLetterService {
     this.#log = services.log
   }
 
-  /** Newest first. */
+  /** Newest first, as the store lists them. */
   list(
     tenant: number,
     filter: DeadLetterFilter,
     limit: number,
     before: number | null,
-  ): DeadLetterRow[] {
-    return this.#store.deadLetters.list(tenant, filter, limit, before)
+  ): Page<DeadLetterRow> {
+    const { rows, next } = this.#store.deadLetters.list(tenant, filter, limit, before)
+    return { rows: rows.filter((row) => this.#isKept(row)), next }
   }
 
   /** Throws DEAD_LETTER_NOT_FOUND. */
   find(tenant: number, id: string): DeadLetterRow {
     const row = this.#store.deadLetters.find(tenant, id)
-    if (row === null) throw deadLetterNotFound(id)
+    if (row === null || !this.#isKept(row)) throw deadLetterNotFound(id)
     return row
   }
 
@@ -101,12 +104,7 @@ export class DeadLetterService {
       const row = transaction.deadLetter(tenant, id)
       if (row === null) throw deadLetterNotFound(id)
       const session = transaction.session(row.session)
-      for (const { number, content } of this.#store.journal.batch(row.session, row.batch)) {
-        if (content.kind === 'media') {
-          for (const { hash } of content.items) transaction.releaseBlob(tenant, hash)
-        }
-        transaction.deleteJournal(row.session, row.batch, number)
-      }
+      transaction.dropJournal(session, row.batch)
       session.deadLetters -= 1
       transaction.deleteDeadLetter(row)
     })
@@ -116,16 +114,27 @@ export class DeadLetterService {
   /**
    * Makes the selected dead letters batches again that are tried at once, and a job that ends with the
    * last of them; oldest first, `limits.redriveSelectionMax` at most. Throws DEAD_LETTER_NOT_FOUND
-   * where one that is named is not there or nothing is selected, SESSION_NOT_FOUND.
+   * where one that is named is not there or nothing is selected, SESSION_NOT_FOUND, INVALID_BODY.
    */
   async redrive(tenant: number, selection: RedriveSelection): Promise<JobRow> {
-    const ids = this.#select(tenant, selection)
+    const { deadLetterIds, all } = selection
+    if (all === true && Object.keys(selection).length > 1) {
+      throw invalidBody('all', 'it to stand alone, because the others narrow the selection')
+    }
+    const ids =
+      deadLetterIds === undefined
+        ? await this.#select(tenant, selection)
+        : this.#named(tenant, new Set(deadLetterIds), selection)
+    if (ids.length === 0) throw nothingSelected()
     const { job, rows } = await this.#store.commit((transaction) => {
-      const rows = ids.map((id) => {
+      const rows: DeadLetterRow[] = []
+      for (const id of ids) {
         const row = transaction.deadLetter(tenant, id)
-        if (row === null) throw deadLetterNotFound(id)
-        return row
-      })
+        if (row !== null) rows.push(row)
+        else if (deadLetterIds !== undefined) throw deadLetterNotFound(id)
+      }
+      // Another redrive, a drop or retention was first with all that matched.
+      if (rows.length === 0) throw nothingSelected()
       const sessions = new Set(rows.map((row) => row.session))
       const [only] = sessions
       const job = createRedriveJob(transaction, tenant, {
@@ -140,38 +149,42 @@ export class DeadLetterService {
     return job
   }
 
-  #select(tenant: number, selection: RedriveSelection): string[] {
-    const { deadLetterIds, sessionId, errorCode } = selection
-    const session = sessionId === undefined ? null : this.#sessions.find(tenant, sessionId)
-    if (deadLetterIds !== undefined) {
-      const rows = [...new Set(deadLetterIds)].map((id) => this.find(tenant, id))
-      return this.#matching(rows, session?.number, errorCode)
-    }
-    const filter = {
-      ...(session === null ? {} : { session: session.number }),
-      ...(errorCode === undefined ? {} : { code: errorCode }),
-    }
-    const rows = this.#store.deadLetters.list(tenant, filter, limits.redriveSelectionMax, null)
-    return this.#matching(rows.reverse(), session?.number, errorCode)
+  /** Those named that match the rest of the selection. */
+  #named(tenant: number, ids: ReadonlySet<string>, selection: RedriveSelection): string[] {
+    const { session, code } = this.#filter(tenant, selection)
+    return [...ids].filter((id) => {
+      const row = this.find(tenant, id)
+      return row.session === (session ?? row.session) && row.code === (code ?? row.code)
+    })
   }
 
-  #matching(
-    rows: readonly DeadLetterRow[],
-    session: number | undefined,
-    code: string | undefined,
-  ): string[] {
-    const matching = rows.filter(
-      (row) =>
-        (session === undefined || row.session === session) &&
-        (code === undefined || row.code === code),
-    )
-    if (matching.length === 0) {
-      throw new Refusal('DEAD_LETTER_NOT_FOUND', {
-        message: 'No dead letter matches the selection',
-        fields: { deadLetterId: '' },
-      })
+  /** Looks at all that the tenant has where few match, so other work goes between the looks. */
+  async #select(tenant: number, selection: RedriveSelection): Promise<string[]> {
+    const filter = this.#filter(tenant, selection)
+    const ids: string[] = []
+    let after: number | null = null
+    for (;;) {
+      const limit = limits.redriveSelectionMax - ids.length
+      const page: Page<DeadLetterRow> = this.#store.deadLetters.oldest(tenant, filter, limit, after)
+      for (const row of page.rows) if (this.#isKept(row)) ids.push(row.id)
+      after = page.next
+      if (after === null || ids.length === limits.redriveSelectionMax) return ids
+      await setImmediate()
     }
-    return matching.map((row) => row.id)
+  }
+
+  #filter(tenant: number, { sessionId, errorCode }: RedriveSelection): DeadLetterFilter {
+    return {
+      ...(sessionId === undefined
+        ? {}
+        : { session: this.#sessions.find(tenant, sessionId).number }),
+      ...(errorCode === undefined ? {} : { code: errorCode }),
+    }
+  }
+
+  /** Nobody finds what belongs to a session that is being removed. */
+  #isKept(row: DeadLetterRow): boolean {
+    return this.#store.sessions.get(row.session) !== null
   }
 
   async #readRecords(blocks: readonly ReadBlock[], limit: number): Promise<Uint8Array> {
@@ -220,4 +233,11 @@ function blocksFrom(id: string, entries: readonly JournalEntry[], offset: number
 
 function deadLetterNotFound(deadLetterId: string): Refusal {
   return new Refusal('DEAD_LETTER_NOT_FOUND', { fields: { deadLetterId } })
+}
+
+function nothingSelected(): Refusal {
+  return new Refusal('DEAD_LETTER_NOT_FOUND', {
+    message: 'No dead letter matches the selection',
+    fields: { deadLetterId: '' },
+  })
 }

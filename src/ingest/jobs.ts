@@ -1,4 +1,5 @@
-import { hash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
+import { extendChain } from '../contracts/hash-chain.ts'
 import type { JobRow, SessionRow, Transaction } from '../store/interfaces.ts'
 import type { JobRequest } from './batch.ts'
 
@@ -105,8 +106,4 @@ function newJob(nowMs: number) {
     endedAtMs: null,
     error: null,
   } as const
-}
-
-function extendChain(chain: Uint8Array, digest: Uint8Array): Uint8Array {
-  return hash('sha256', Buffer.concat([chain, digest]), 'buffer')
 }

@@ -246,6 +246,8 @@ function dropAll(transaction: Transaction, removals: readonly Removal[]): number
     if (takes.kind !== 'nothing' && event.session !== null) {
       const session = transaction.session(event.session)
       if (takes.kind === 'session') {
+        // A dead letter may have been redriven since it was planned.
+        if (session.recordsQueued > 0) break
         if (!transaction.dropSession(session, limits.retentionUnitRows)) break
       } else if (takes.kind === 'rejected') {
         transaction.dropRejected(session, takes.count)

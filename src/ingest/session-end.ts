@@ -39,7 +39,8 @@ export function endSession(
     default:
       appendSessionEvent(transaction, session, 'session-completed', totals)
   }
-  return session
+  // A copy, because later units of the same transaction may change it.
+  return { ...session }
 }
 
 function statusAtEnd(

@@ -7,7 +7,7 @@ import {
   type StartSession,
 } from '../contracts/http.ts'
 import { limits } from '../limits.ts'
-import type { SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
+import type { Page, SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
 import { Batcher, type BatcherServices } from './batcher.ts'
 import { Gate } from './gate.ts'
 import { newSession, sessionSettings } from './new-session.ts'
@@ -66,7 +66,12 @@ export class SessionService {
     return row
   }
 
-  list(tenant: number, filter: SessionFilter, limit: number, before: number | null): SessionRow[] {
+  list(
+    tenant: number,
+    filter: SessionFilter,
+    limit: number,
+    before: number | null,
+  ): Page<SessionRow> {
     return this.#services.store.sessions.list(tenant, filter, limit, before)
   }
 
@@ -115,7 +120,10 @@ export class SessionService {
     if (row === null) throw sessionNotFound(session.id)
     if (this.#stopped) throw retryLater('SHUTTING_DOWN')
     const live = this.#live.get(row.number)
-    const status = live?.refusing ?? row.status
+    if (this.#isOver(row) && !hasEnded(row.status) && live?.finishing == null) {
+      this.#finishUnasked(row, row.ending ?? 'completed')
+    }
+    const status = this.#live.get(row.number)?.refusing ?? row.status
     if (status !== 'active') {
       throw stateConflict(row.id, status, `The session is ${status} and takes no uploads`)
     }
@@ -231,6 +239,7 @@ export class SessionService {
       // The stored status decides again what the session takes.
       live.finishing = null
       live.refusing = null
+      this.#endLater(row)
       throw error
     })
     const { finishing } = live
@@ -245,21 +254,42 @@ export class SessionService {
       const ended = await this.#services.store.commit((transaction) =>
         endSession(transaction, row.number, ending),
       )
-      if (ended === null) continue
+      if (ended === null) {
+        // A dead letter was redriven, and its batch is on its way to the batcher.
+        await this.#delay(limits.storeRetryDelayMs)
+        if (this.#stopped) throw retryLater('SHUTTING_DOWN')
+        continue
+      }
       this.#live.delete(row.number)
       this.#countOpen(row.tenant, -1)
       return ended
     }
   }
 
-  /** The session is completing from now on, and to this end. */
+  /** Who was told that the session is completing relies on its end, also where that failed once. */
+  #endLater({ number }: SessionRow): void {
+    const { store, clock } = this.#services
+    clock.after(limits.storeRetryDelayMs, () => {
+      const row = store.sessions.get(number)
+      const isDue = row?.status === 'completing' && !this.#stopped
+      if (isDue) this.#finishUnasked(row, row.ending ?? 'completed')
+    })
+  }
+
+  #delay(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#services.clock.after(delayMs, resolve)
+    })
+  }
+
+  /** The session is completing from now on, and to this end; an end does not undo a cancel. */
   #storeEnding(row: SessionRow, ending: Ending): Promise<void> {
     return this.#services.store.commit((transaction) => {
       const session = transaction.session(row.number)
       if (hasEnded(session.status)) return
       if (session.status !== 'completing') requireMove(session, 'completing')
       session.status = 'completing'
-      session.ending = ending
+      if (session.ending !== 'cancelled') session.ending = ending
       session.lastActivityAtMs = transaction.nowMs
     })
   }
@@ -268,15 +298,25 @@ export class SessionService {
   #sweepSessions(): void {
     const { store, clock, log } = this.#services
     const bornBeforeMs = clock.now() - limits.sessionTtlMs
-    for (const row of store.sessions.openBefore(bornBeforeMs, limits.sessionSweepMax)) {
-      if (this.#live.get(row.number)?.finishing) continue
+    const finishing = [...this.#live.values()].filter((live) => live.finishing !== null).length
+    // Those whose end is under way may be the oldest: they must not take the others' places.
+    const due = store.sessions
+      .openBefore(bornBeforeMs, limits.sessionSweepMax + finishing)
+      .filter(({ number }) => !this.#live.get(number)?.finishing)
+    for (const row of due) {
       log.info({ sessionId: row.id }, 'session has reached its age and ends')
       this.#finishUnasked(row, row.ending ?? 'completed')
     }
     for (const [number, live] of this.#live) {
       if (live.batcher.isIdle && live.finishing === null) this.#live.delete(number)
     }
-    this.#sweep = clock.after(limits.sessionSweepMs, () => this.#sweepSessions())
+    const isFull = due.length >= limits.sessionSweepMax
+    const delayMs = isFull ? limits.sessionSweepAgainMs : limits.sessionSweepMs
+    this.#sweep = clock.after(delayMs, () => this.#sweepSessions())
+  }
+
+  #isOver({ createdAtMs }: SessionRow): boolean {
+    return createdAtMs + limits.sessionTtlMs <= this.#services.clock.now()
   }
 
   #move(
@@ -290,7 +330,8 @@ export class SessionService {
       session.status = to
       session.lastActivityAtMs = transaction.nowMs
       andThen(transaction, session)
-      return session
+      // A copy, because later units of the same transaction may move it on.
+      return { ...session }
     })
   }
 

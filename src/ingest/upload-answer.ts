@@ -1,6 +1,4 @@
 import type { UploadReply } from '../contracts/http.ts'
-import type { RejectedRecord } from '../contracts/tasks.ts'
-import { limits } from '../limits.ts'
 import type { IdempotencyRow, JobRow, SessionRow, Transaction } from '../store/interfaces.ts'
 import type { AdmittedUpload, UploadAnswer } from './batch.ts'
 import { batchName } from './session-report.ts'
@@ -21,17 +19,17 @@ export function uploadAnswer(
   fate: UploadFate,
 ): UploadAnswer {
   const { rejected } = upload
-  const kept = upload.received - rejected.length
+  const kept = upload.received - rejected.count
   const reply: UploadReply = {
     sessionId: session.id,
     recordsReceived: upload.received,
     recordsProcessed: fate === 'processed' ? kept : 0,
     recordsQueued: fate === 'processed' ? 0 : kept,
-    recordsRejected: rejected.length,
+    recordsRejected: rejected.count,
     batchId: batchName(batch),
     processingTimeMs: Math.max(0, nowMs - upload.arrivedAtMs),
     status: session.status,
-    ...(rejected.length === 0 ? {} : { invalidRecords: shown(rejected) }),
+    ...(rejected.count === 0 ? {} : { invalidRecords: [...rejected.shown] }),
   }
   return { kind: 'reply', status: fate === 'late' ? 202 : 200, reply }
 }
@@ -59,17 +57,4 @@ export function storeAnswer(
 
 export function storedAnswer({ answer }: IdempotencyRow): UploadAnswer {
   return answer as unknown as UploadAnswer
-}
-
-/** The documented members of the first refused records; what they were is kept for `rejected`. */
-function shown(rejected: readonly RejectedRecord[]): UploadReply['invalidRecords'] {
-  return rejected
-    .slice(0, limits.invalidRecordsShownMax)
-    .map(({ recordIndex, field, value, expectedType, message }) => ({
-      recordIndex,
-      field,
-      value,
-      expectedType,
-      message,
-    }))
 }

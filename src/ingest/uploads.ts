@@ -196,8 +196,8 @@ export class UploadService {
     })
     const type = session.type
     this.#metrics.uploads.inc({ type })
-    this.#metrics.records.inc({ type }, verdict.received - verdict.rejected.length)
-    this.#metrics.rejected.inc({ type }, verdict.rejected.length)
+    this.#metrics.records.inc({ type }, verdict.received - verdict.rejected.count)
+    this.#metrics.rejected.inc({ type }, verdict.rejected.count)
     this.#metrics.bytes.inc({ type }, input.byteLength)
     return answer
   }

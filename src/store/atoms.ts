@@ -1,8 +1,7 @@
-import { hash } from 'node:crypto'
 import { limits } from '../limits.ts'
 import type { TableReader, Tables, Write } from './database.ts'
 import type { AtomEntry, Atoms } from './interfaces.ts'
-import { digestBytes, keyNumber, lastNumber, numberKey } from './keys.ts'
+import { keyNumber, lastNumber, numberKey } from './keys.ts'
 import { decodeRow, encodeRow, ownBytes, parseObject, type StoredRow } from './rows.ts'
 
 /** kind, hash, byteLength, atoms, fromMs, toMs, batch, metadata as JSON text. */
@@ -71,14 +70,6 @@ export class AtomRepository implements Atoms {
       value: encodeRow(layoutVersion, items),
     }
   }
-}
-
-/** One step of a session's hash chain: SHA-256 of the chain so far and the next digest, both raw. */
-export function extendChain(chain: Uint8Array, digest: Uint8Array): Uint8Array {
-  const link = new Uint8Array(2 * digestBytes)
-  link.set(chain)
-  link.set(digest, digestBytes)
-  return hash('sha256', link, 'buffer')
 }
 
 export function decodeAtom(seq: number, bytes: Uint8Array): AtomEntry {

@@ -11,6 +11,7 @@ import {
   statSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { makeFolder } from './folders.ts'
 import { openForReading } from './snapshot.ts'
 
 /** What a copy is called until it is whole and on disk. */
@@ -40,7 +41,7 @@ export async function backUpStore(
   const startMs = performance.now()
   if (!existsSync(join(source, 'data.mdb'))) throw new Error(`no store in ${source}`)
   requireEmpty(folder)
-  const made = mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const made = makeFolder(folder)
   const partial = join(folder, `${name}${partialSuffix}`)
   try {
     mkdirSync(partial, { mode: 0o700 })

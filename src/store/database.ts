@@ -4,13 +4,13 @@ import {
   existsSync,
   fdatasyncSync,
   fstatSync,
-  mkdirSync,
   openSync,
   statfsSync,
 } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { type Database as LmdbDatabase, open, type RootDatabase } from 'lmdb'
+import { makeFolder } from './folders.ts'
 
 /** A key and its value, copied out. */
 export interface Entry {
@@ -161,7 +161,7 @@ export class Database implements Tables {
 
   /** Throws where the folder cannot be made or holds something that is not an LMDB environment. */
   constructor(options: DatabaseOptions) {
-    mkdirSync(options.path, { recursive: true, mode: 0o700 })
+    makeFolder(options.path)
     const files = ['data.mdb', 'lock.mdb'].map((name) => join(options.path, name))
     const isNew = !files.some((file) => existsSync(file))
     this.#path = options.path

@@ -1,6 +1,8 @@
-import type { TableReader, Tables, Write } from './database.ts'
-import type { DeadLetterFilter, DeadLetterRow, DeadLetters } from './interfaces.ts'
-import { fitsKey, keyNumber, lastNumber, numberKey, textKey } from './keys.ts'
+import { limits } from '../limits.ts'
+import type { Range, TableReader, Tables, Write } from './database.ts'
+import type { DeadLetterFilter, DeadLetterRow, DeadLetters, Page } from './interfaces.ts'
+import { fitsKey, keyNumber, numberKey, textKey } from './keys.ts'
+import { newestFirst, oldestFirst, readPage } from './pages.ts'
 import { decodeFields, encodeFields } from './rows.ts'
 
 const layoutVersion = 1
@@ -33,7 +35,12 @@ export class DeadLetterRepository implements DeadLetters {
   find(tenant: number, id: string): DeadLetterRow | null {
     const key = fitsKey(id) ? this.#ids.get(textKey(id)) : null
     if (key === null || keyNumber(key, 0) !== tenant) return null
-    return this.#get(tenant, keyNumber(key, 1))
+    return this.get(tenant, keyNumber(key, 1))
+  }
+
+  get(tenant: number, number: number): DeadLetterRow | null {
+    const value = this.#rows.get(numberKey(tenant, number))
+    return value === null ? null : decodeDeadLetter(tenant, number, value)
   }
 
   list(
@@ -41,21 +48,17 @@ export class DeadLetterRepository implements DeadLetters {
     filter: DeadLetterFilter,
     limit: number,
     before: number | null,
-  ): DeadLetterRow[] {
-    const rows: DeadLetterRow[] = []
-    if (limit <= 0 || before === 0) return rows
-    const index = filter.session === undefined ? this.#rows : this.#sessions
-    const prefix = filter.session ?? tenant
-    const from = numberKey(prefix, before === null ? lastNumber : before - 1)
-    for (const key of index.keys({ from, to: numberKey(prefix, 0), reverse: true })) {
-      const row = this.#get(tenant, keyNumber(key, 1))
-      // Another tenant's session: its number names a dead letter of this tenant or none.
-      if (row === null || row.session !== (filter.session ?? row.session)) continue
-      if (filter.code !== undefined && row.code !== filter.code) continue
-      rows.push(row)
-      if (rows.length === limit) break
-    }
-    return rows
+  ): Page<DeadLetterRow> {
+    return this.#page(tenant, filter, limit, newestFirst(filter.session ?? tenant, before))
+  }
+
+  oldest(
+    tenant: number,
+    filter: DeadLetterFilter,
+    limit: number,
+    after: number | null,
+  ): Page<DeadLetterRow> {
+    return this.#page(tenant, filter, limit, oldestFirst(filter.session ?? tenant, after))
   }
 
   isDead(session: number, batch: number): boolean {
@@ -77,9 +80,23 @@ export class DeadLetterRepository implements DeadLetters {
     return this.writes(row).map(({ table, key }) => ({ table, key, value: null }))
   }
 
-  #get(tenant: number, number: number): DeadLetterRow | null {
-    const value = this.#rows.get(numberKey(tenant, number))
-    if (value === null) return null
-    return { number, tenant, ...decodeFields(layoutVersion, fields, value) } as DeadLetterRow
+  #page(
+    tenant: number,
+    { session, code }: DeadLetterFilter,
+    limit: number,
+    range: Range,
+  ): Page<DeadLetterRow> {
+    const index = session === undefined ? this.#rows : this.#sessions
+    return readPage(index.entries(range), limit, limits.deadLetterScanRowsMax, (number, value) => {
+      const row =
+        session === undefined ? decodeDeadLetter(tenant, number, value) : this.get(tenant, number)
+      // Another tenant's session: its number names a dead letter of this tenant or none.
+      if (row === null || row.session !== (session ?? row.session)) return null
+      return row.code === (code ?? row.code) ? row : null
+    })
   }
+}
+
+function decodeDeadLetter(tenant: number, number: number, value: Uint8Array): DeadLetterRow {
+  return { number, tenant, ...decodeFields(layoutVersion, fields, value) } as DeadLetterRow
 }

@@ -1,5 +1,6 @@
-import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeFolder } from './folders.ts'
 
 const fileName = 'owner.lock'
 
@@ -22,7 +23,7 @@ export class FolderLock {
 
   /** Throws an Error for the operator where a live process owns the folder. */
   static take(folder: string): FolderLock {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    makeFolder(folder)
     const path = join(folder, fileName)
     const text = processName(process.pid) ?? `${process.pid}`
     if (!tryLink(text, path)) {

@@ -1,7 +1,12 @@
 import type { StoredEvent } from '../contracts/events.ts'
 import type { SessionStatusName } from '../contracts/http.ts'
 import type { SchemaDefinition } from '../contracts/schema.ts'
-import type { DecodeSettings, RejectedRecord, SessionType } from '../contracts/tasks.ts'
+import type {
+  DecodeSettings,
+  RejectedChunk,
+  RejectedRecord,
+  SessionType,
+} from '../contracts/tasks.ts'
 
 /**
  * What the rest of the program knows of the store. No LMDB type stands here: a replicated engine will
@@ -49,7 +54,7 @@ export interface SessionRow {
   processingTimeMs: number
   /** The number that the next batch opened gets. Batches may be processed out of their order. */
   nextBatch: number
-  /** Rows of the atom table and of the rejected table: the next one's `seq`. */
+  /** Rows of the atom table, and records of the rejected table: the next one's `seq`. */
   atomRows: number
   rejectedRows: number
   /** Journal entries ever written: the next one's number. */
@@ -265,7 +270,10 @@ export interface Transaction {
   /** A page's bytes must stay as they are until the commit is settled, as in `putBlob`. */
   putJournal(entry: JournalEntry): void
   deleteJournal(session: number, batch: number, number: number): void
-  appendRejected(session: SessionRow, batch: number, rejected: readonly RejectedRecord[]): void
+  /** Removes all entries of a batch with the blob occurrences that they own. */
+  dropJournal(session: SessionRow, batch: number): void
+  /** What was rejected of one upload. */
+  appendRejected(session: SessionRow, batch: number, chunks: readonly RejectedChunk[]): void
   /** Gives the event its number and stores it; it is published after the flush. */
   appendEvent(
     tenant: number,
@@ -308,7 +316,7 @@ export interface Transaction {
    * how many.
    */
   dropAtoms(session: SessionRow, batch: number, rowsMax?: number): number
-  /** Removes a session's `count` oldest rejected records. */
+  /** Removes a session's `count` oldest rejected records, and what else stands in a chunk of theirs. */
   dropRejected(session: SessionRow, count: number): void
   /**
    * Removes an ended session with all that belongs to it, `rowsMax` rows at a time: from the first call
@@ -322,6 +330,17 @@ export interface Transaction {
 export interface CommitOptions {
   /** About how many bytes the unit writes: a group is closed at `limits.commitBytesMax`. */
   readonly bytes?: number
+}
+
+/**
+ * Some of the rows that a list selects. A call looks at `limits.listScanRowsMax` rows at most, or
+ * `limits.deadLetterScanRowsMax`: a page may hold fewer rows than its limit, none even, and still have a
+ * next one.
+ */
+export interface Page<T> {
+  readonly rows: readonly T[]
+  /** Where the next page goes on: its `before` or `after`, null at the end. */
+  readonly next: number | null
 }
 
 export interface SessionFilter {
@@ -338,8 +357,13 @@ export interface Sessions {
    * gives the row from before it.
    */
   stored(number: number): SessionRow | null
-  /** Newest first. `before` is the number of the last session of the page before. */
-  list(tenant: number, filter: SessionFilter, limit: number, before: number | null): SessionRow[]
+  /** Newest first. `before` is `next` of the page before. */
+  list(
+    tenant: number,
+    filter: SessionFilter,
+    limit: number,
+    before: number | null,
+  ): Page<SessionRow>
   /** Sessions that have not ended, of all tenants, oldest first, for recovery at start. */
   open(): SessionRow[]
   /** Open sessions that were created before `createdBeforeMs`, oldest first. */
@@ -394,13 +418,20 @@ export interface DeadLetterFilter {
 export interface DeadLetters {
   /** By the public id. Null where unknown or of another tenant. */
   find(tenant: number, id: string): DeadLetterRow | null
-  /** Newest first. `before` is the number of the last one of the page before. */
+  /** Newest first. `before` is `next` of the page before. */
   list(
     tenant: number,
     filter: DeadLetterFilter,
     limit: number,
     before: number | null,
-  ): DeadLetterRow[]
+  ): Page<DeadLetterRow>
+  /** Oldest first. `after` is `next` of the page before. */
+  oldest(
+    tenant: number,
+    filter: DeadLetterFilter,
+    limit: number,
+    after: number | null,
+  ): Page<DeadLetterRow>
 }
 
 export interface JobFilter {
@@ -412,8 +443,8 @@ export interface Jobs {
   /** By the public id. Null where unknown or of another tenant. */
   find(tenant: number, id: string): JobRow | null
   get(number: number): JobRow | null
-  /** Newest first. `before` is the number of the last one of the page before. */
-  list(tenant: number, filter: JobFilter, limit: number, before: number | null): JobRow[]
+  /** Newest first. `before` is `next` of the page before. */
+  list(tenant: number, filter: JobFilter, limit: number, before: number | null): Page<JobRow>
 }
 
 export interface Idempotency {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { limits } from '../limits.ts'
 import type { TableReader, Tables, Write } from './database.ts'
-import type { JobFilter, JobRow, JobStatus, Jobs } from './interfaces.ts'
+import type { JobFilter, JobRow, JobStatus, Jobs, Page } from './interfaces.ts'
 import {
   fitsKey,
   keyNumber,
@@ -11,6 +12,7 @@ import {
   textKey,
   writeNumber,
 } from './keys.ts'
+import { newestFirst, readPage } from './pages.ts'
 import { decodeFields, encodeFields, ownBytes } from './rows.ts'
 
 const layoutVersion = 1
@@ -44,7 +46,6 @@ const lastJobKey = textKey('last-job')
 
 /** What the index of a tenant's jobs holds: status, session (0 for none), whole milliseconds of its start. */
 interface IndexedJob {
-  readonly number: number
   readonly status: JobStatus
   readonly session: number
   readonly createdAtMs: number
@@ -78,19 +79,14 @@ export class JobRepository implements Jobs {
     return row
   }
 
-  list(tenant: number, filter: JobFilter, limit: number, before: number | null): JobRow[] {
-    const rows: JobRow[] = []
-    if (limit <= 0 || before === 0) return rows
-    const from = numberKey(tenant, before === null ? lastNumber : before - 1)
-    const range = { from, to: numberKey(tenant, 0), reverse: true }
-    for (const { key, value } of this.#tenants.entries(range)) {
-      const { number, status, session } = decodeIndexed(key, value)
-      if (status !== (filter.status ?? status)) continue
-      if (session !== (filter.session ?? session)) continue
-      rows.push(this.#indexed(number))
-      if (rows.length === limit) break
-    }
-    return rows
+  list(tenant: number, filter: JobFilter, limit: number, before: number | null): Page<JobRow> {
+    const entries = this.#tenants.entries(newestFirst(tenant, before))
+    return readPage(entries, limit, limits.listScanRowsMax, (number, value) => {
+      const { status, session } = decodeIndexed(value)
+      const isSelected =
+        status === (filter.status ?? status) && session === (filter.session ?? session)
+      return isSelected ? this.#indexed(number) : null
+    })
   }
 
   /**
@@ -102,10 +98,10 @@ export class JobRepository implements Jobs {
     if (limit <= 0) return rows
     const range = { from: numberKey(tenant, 0), to: numberKey(tenant, lastNumber) }
     for (const { key, value } of this.#tenants.entries(range)) {
-      const { number, status, createdAtMs } = decodeIndexed(key, value)
+      const { status, createdAtMs } = decodeIndexed(value)
       if (createdAtMs >= beforeMs) break
       if (!endedStatuses.has(status)) continue
-      rows.push(this.#indexed(number))
+      rows.push(this.#indexed(keyNumber(key, 1)))
       if (rows.length === limit) break
     }
     return rows
@@ -161,9 +157,8 @@ export function encodeIndexed({ status, session, createdAtMs }: JobRow): Uint8Ar
   return value
 }
 
-function decodeIndexed(key: Uint8Array, value: Uint8Array): IndexedJob {
+function decodeIndexed(value: Uint8Array): IndexedJob {
   return {
-    number: keyNumber(key, 1),
     status: statuses[value[0] as number] as JobStatus,
     session: readNumber(value, 1),
     createdAtMs: readNumber(value, 1 + numberBytes),

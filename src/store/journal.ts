@@ -37,7 +37,7 @@ interface Head {
 }
 
 /** What of an entry has to be known to remove it. */
-interface JournalOwner {
+export interface JournalOwner {
   readonly batch: number
   readonly number: number
   readonly items: readonly JournalMediaItem[]
@@ -60,20 +60,19 @@ export class JournalRepository implements Journal {
 
   batch(session: number, batch: number): JournalEntry[] {
     const range = { from: numberKey(session, batch, 0), to: numberKey(session, batch, lastNumber) }
-    return Array.from(this.#heads.entries(range), ({ key, value }) => {
+    const entries: JournalEntry[] = []
+    for (const { key, value } of this.#heads.entries(range)) {
       const { kind, records, job, digest } = decodeHead(value)
-      return {
-        session,
-        number: keyNumber(key, 2),
-        batch,
-        records,
-        job,
-        content:
-          kind === pageKind
-            ? { kind: 'page', bytes: this.#content(key), hash: digest }
-            : { kind: 'media', items: decodeItems(this.#content(key)) },
-      }
-    })
+      const bytes = this.#contents.get(key)
+      // A content that is gone is damage: whoever needs it misses the entry.
+      if (bytes === null) continue
+      const content: JournalEntry['content'] =
+        kind === pageKind
+          ? { kind: 'page', bytes, hash: digest }
+          : { kind: 'media', items: decodeItems(bytes) }
+      entries.push({ session, number: keyNumber(key, 2), batch, records, job, content })
+    }
+    return entries
   }
 
   heads(session: number, batch: number): { number: number; records: number; job: number | null }[] {
@@ -106,11 +105,20 @@ export class JournalRepository implements Journal {
   }
 
   /** A session's entries in order, lazily, each with the items whose blobs are its own. */
-  *ofSession(session: number): Iterable<JournalOwner> {
-    const range = { from: numberKey(session, 0, 0), to: numberKey(session, lastNumber, 0) }
-    for (const { key, value } of this.#heads.entries(range)) {
+  ofSession(session: number): Iterable<JournalOwner> {
+    return this.#owners(numberKey(session, 0, 0), numberKey(session, lastNumber, 0))
+  }
+
+  ofBatch(session: number, batch: number): Iterable<JournalOwner> {
+    return this.#owners(numberKey(session, batch, 0), numberKey(session, batch, lastNumber))
+  }
+
+  /** What can be told of damaged entries has to do: damage must not stop a removal. */
+  *#owners(from: Uint8Array, to: Uint8Array): Iterable<JournalOwner> {
+    for (const { key, value } of this.#heads.entries({ from, to })) {
       const isPage = decodeHead(value).kind === pageKind
-      const items = isPage ? [] : decodeItems(this.#content(key))
+      const bytes = isPage ? null : this.#contents.get(key)
+      const items = bytes === null ? [] : decodeItems(bytes)
       yield { batch: keyNumber(key, 1), number: keyNumber(key, 2), items }
     }
   }
@@ -134,12 +142,6 @@ export class JournalRepository implements Journal {
       { table: 'journal-contents', key, value: null },
     ]
   }
-
-  #content(key: Uint8Array): Uint8Array {
-    const bytes = this.#contents.get(key)
-    assert(bytes !== null, 'a journal entry has a content')
-    return bytes
-  }
 }
 
 function encodeHead({ kind, records, job, digest }: Head): Uint8Array {
@@ -161,7 +163,7 @@ export function decodeHead(bytes: Uint8Array): Head {
     kind: bytes[1] as number,
     records: readNumber(bytes, 2),
     job: job === 0 ? null : job,
-    digest: bytes.slice(digestAt),
+    digest: new Uint8Array(bytes.subarray(digestAt)),
   }
 }
 

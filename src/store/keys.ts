@@ -29,7 +29,7 @@ import assert from 'node:assert/strict'
  *   events                tenant, number
  *   session-events        session, number              empty: the event stands under its tenant
  *   tenants               tenant                       counters and bytes
- *   rejected              session, seq
+ *   rejected              session, seq of the first   the rejected records that follow each other
  *   schemas               tenant, name, 0, version
  *   api-keys              32 bytes of SHA-256
  */

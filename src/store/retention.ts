@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import type { StoredEvent } from '../contracts/events.ts'
+import { extendChain } from '../contracts/hash-chain.ts'
 import { hasEnded } from '../contracts/http.ts'
-import { extendChain, type StoredAtom } from './atoms.ts'
+import type { StoredAtom } from './atoms.ts'
 import type { Group } from './group.ts'
 import type { SessionRow } from './interfaces.ts'
+import type { JournalOwner } from './journal.ts'
 import { releaseOccurrence } from './occurrences.ts'
+import type { StoredChunk } from './rejected.ts'
 
 /** What retention removes, and the notes that it leaves of it. */
 
@@ -33,12 +36,12 @@ export function dropAtoms(
   return session.atomRowsDropped - first
 }
 
-export function dropRejected(group: Group, session: SessionRow, limit: number): number {
-  const { number, tenant, rejectedRowsDropped } = session
-  const rows = group.rows.rejected.stored(number, rejectedRowsDropped, limit)
-  group.remove(tenant, rows)
-  session.rejectedRowsDropped += rows.length
-  return rows.length
+export function dropRejected(group: Group, session: SessionRow, count: number): void {
+  const first = session.rejectedRowsDropped
+  for (const chunk of group.rows.rejected.stored(session.number, first)) {
+    if (session.rejectedRowsDropped - first >= count) break
+    dropChunk(group, session, chunk)
+  }
 }
 
 export function dropJobs(group: Group, tenant: number, beforeMs: number, limit: number): number {
@@ -66,7 +69,7 @@ const steps: readonly Step[] = [
   dropDeadLetters,
   dropAnswers,
   dropSessionAtoms,
-  dropRejected,
+  dropSessionRejected,
   dropEventIndex,
 ]
 
@@ -83,11 +86,25 @@ export function dropSession(group: Group, session: SessionRow, rowsMax: number):
   return true
 }
 
+/** The uploads of one batch, with what they own. */
+export function dropBatch(group: Group, session: SessionRow, batch: number): void {
+  dropEntries(group, session, group.rows.journal.ofBatch(session.number, batch))
+}
+
+function dropJournal(group: Group, session: SessionRow, limit: number): number {
+  return dropEntries(group, session, group.rows.journal.ofSession(session.number), limit)
+}
+
 /** Journaled items own their blobs, so each counts as a row. */
-function dropJournal(group: Group, { number, tenant }: SessionRow, limit: number): number {
+function dropEntries(
+  group: Group,
+  { number, tenant }: SessionRow,
+  entries: Iterable<JournalOwner>,
+  limit = Number.POSITIVE_INFINITY,
+): number {
   const { journal } = group.rows
   let rows = 0
-  for (const entry of journal.ofSession(number)) {
+  for (const entry of entries) {
     if (rows >= limit) break
     group.free(journal.removals(number, entry.batch, entry.number))
     for (const { hash, byteLength } of entry.items) {
@@ -106,7 +123,7 @@ function dropRetries(group: Group, { number }: SessionRow, limit: number): numbe
 
 function dropDeadLetters(group: Group, { number, tenant }: SessionRow, limit: number): number {
   const { deadLetters } = group.rows
-  const rows = deadLetters.list(tenant, { session: number }, limit, null)
+  const { rows } = deadLetters.list(tenant, { session: number }, limit, null)
   for (const row of rows) group.free(deadLetters.removals(row))
   return rows.length
 }
@@ -128,6 +145,16 @@ function dropSessionAtoms(group: Group, session: SessionRow, limit: number): num
   return rows
 }
 
+function dropSessionRejected(group: Group, session: SessionRow, limit: number): number {
+  let rows = 0
+  for (const chunk of group.rows.rejected.stored(session.number, session.rejectedRowsDropped)) {
+    if (rows === limit) break
+    dropChunk(group, session, chunk)
+    rows += 1
+  }
+  return rows
+}
+
 function dropEventIndex(group: Group, { number, tenant }: SessionRow, limit: number): number {
   const rows = group.rows.events.ofIndex(number, limit)
   group.remove(tenant, rows)
@@ -140,4 +167,9 @@ function dropAtom(group: Group, session: SessionRow, atom: StoredAtom): void {
   releaseOccurrence(group, session.tenant, atom.hash, atom.byteLength)
   session.atomRowsDropped += 1
   session.chainDropped = extendChain(session.chainDropped, atom.hash)
+}
+
+function dropChunk(group: Group, session: SessionRow, { row, records }: StoredChunk): void {
+  group.remove(session.tenant, [row])
+  session.rejectedRowsDropped += records
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { hasEnded } from '../contracts/http.ts'
+import { limits } from '../limits.ts'
 import type { TableReader, Tables, Write } from './database.ts'
-import type { SessionFilter, SessionRow, Sessions } from './interfaces.ts'
+import type { Page, SessionFilter, SessionRow, Sessions } from './interfaces.ts'
 import { fitsKey, keyNumber, lastNumber, numberKey, readNumber, textKey } from './keys.ts'
+import { newestFirst, readPage } from './pages.ts'
 import { decodeFields, encodeFields, encodeRow, ownBytes, parseObject } from './rows.ts'
 import { SessionCache } from './session-cache.ts'
 
@@ -107,18 +109,18 @@ export class SessionRepository implements Sessions {
     return this.isDropping(number) ? null : this.#decoded(number)
   }
 
-  list(tenant: number, filter: SessionFilter, limit: number, before: number | null): SessionRow[] {
-    const rows: SessionRow[] = []
-    if (limit <= 0 || before === 0) return rows
-    const from = numberKey(tenant, before === null ? lastNumber : before - 1)
-    const range = { from, to: numberKey(tenant, 0), reverse: true }
-    for (const { key, value } of this.#tenants.entries(range)) {
-      if (filter.type !== undefined && types[value[0] as number] !== filter.type) continue
-      if (filter.status !== undefined && statuses[value[1] as number] !== filter.status) continue
-      rows.push(this.#indexed(keyNumber(key, 1)))
-      if (rows.length === limit) break
-    }
-    return rows
+  list(
+    tenant: number,
+    { type, status }: SessionFilter,
+    limit: number,
+    before: number | null,
+  ): Page<SessionRow> {
+    const entries = this.#tenants.entries(newestFirst(tenant, before))
+    return readPage(entries, limit, limits.listScanRowsMax, (number, value) => {
+      if (type !== undefined && types[value[0] as number] !== type) return null
+      if (status !== undefined && statuses[value[1] as number] !== status) return null
+      return this.#indexed(number)
+    })
   }
 
   open(): SessionRow[] {

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import { Refusal } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
+import { extendChain } from '../contracts/hash-chain.ts'
 import type { SchemaDefinition } from '../contracts/schema.ts'
-import type { RejectedRecord } from '../contracts/tasks.ts'
+import type { RejectedChunk } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
-import { extendChain } from './atoms.ts'
 import type { Tables, Write } from './database.ts'
 import { Group } from './group.ts'
 import type {
@@ -23,6 +23,7 @@ import { putOccurrence, releaseOccurrence } from './occurrences.ts'
 import type { Repositories } from './repositories.ts'
 import {
   dropAtoms,
+  dropBatch,
   dropEvent,
   dropIdempotency,
   dropJobs,
@@ -141,13 +142,17 @@ export class GroupTransaction implements Transaction {
     group.free(group.rows.journal.removals(session, batch, number))
   }
 
-  appendRejected(session: SessionRow, batch: number, rejected: readonly RejectedRecord[]): void {
+  dropJournal(session: SessionRow, batch: number): void {
+    dropBatch(this.#openFor(session), session, batch)
+  }
+
+  appendRejected(session: SessionRow, batch: number, chunks: readonly RejectedChunk[]): void {
     const group = this.#openFor(session)
-    for (const record of rejected) {
+    const { rejected } = group.rows
+    for (const chunk of chunks) {
       const seq = session.rejectedRows
-      session.rejectedRows += 1
-      const write = group.rows.rejected.write(session.number, seq, batch, this.nowMs, record)
-      group.add(session.tenant, [write])
+      group.add(session.tenant, [rejected.write(session.number, seq, batch, this.nowMs, chunk)])
+      session.rejectedRows += chunk.records
     }
   }
 

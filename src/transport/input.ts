@@ -79,7 +79,7 @@ export function requireValid(value: unknown, check: TypeCheck<TSchema>): unknown
 
 /** What a schema asks for, in words. */
 export function describe(schema: TSchema): string {
-  const { minimum, maximum, minLength, maxLength, pattern } = schema
+  const { minimum, maximum, minLength, maxLength, minItems, maxItems, pattern } = schema
   if (schema.anyOf !== undefined) return (schema.anyOf as TSchema[]).map(describe).join(' or ')
   if (schema.const !== undefined) return JSON.stringify(schema.const)
   const words = [schema.description ?? schema.type ?? 'another value']
@@ -88,6 +88,7 @@ export function describe(schema: TSchema): string {
   else if (maximum !== undefined) words.push(`of at most ${maximum}`)
   if (maxLength !== undefined) words.push(`of ${minLength ?? 0} to ${maxLength} characters`)
   else if (minLength !== undefined) words.push(`of at least ${minLength} characters`)
+  if (maxItems !== undefined) words.push(`of ${minItems ?? 0} to ${maxItems} items`)
   if (pattern !== undefined) words.push(`matching ${pattern}`)
   return words.join(' ')
 }

@@ -62,7 +62,7 @@ test('each session type is decoded from JSON and msgpack, plain and gzip', async
       ] as const) {
         const { content, received, rejected } = await accepted(upload)
         assert.ok(content.kind === 'media')
-        assert.deepEqual([received, rejected.length], [1, 0])
+        assert.deepEqual([received, rejected.count], [1, 0])
         const { byteOffset, byteLength } = content.items[0] ?? { byteOffset: 0, byteLength: 0 }
         assert.deepEqual(new Uint8Array(content.buffer, byteOffset, byteLength), sent)
         assert.equal(content.buffer === upload.body, format === 'msgpack' && !gzip)

@@ -6,6 +6,7 @@ import { Refusal } from '../../src/contracts/errors.ts'
 import type { DecodeSettings, MediaItem } from '../../src/contracts/tasks.ts'
 import { limits } from '../../src/limits.ts'
 import { jpegFrame, wavBuffer } from '../support/media.ts'
+import { rejectedIn } from '../support/rejected.ts'
 
 const video: DecodeSettings = {
   sessionType: 'video',
@@ -92,7 +93,7 @@ async function refusal(promise: Promise<unknown>): Promise<Refusal> {
 test('frames in JSON come out byte for byte, hashed, in order, in one buffer', async () => {
   const { received, rejected, content } = await frames(...[0, 1, 2].map((i) => frameMembers(i)))
   assert.equal(received, 3)
-  assert.deepEqual(rejected, [])
+  assert.equal(rejected.count, 0)
   checkItems(content.buffer, content.items, images)
   assert.deepEqual(content.items[1]?.metadata, {
     frameNumber: 1,
@@ -171,7 +172,7 @@ test('a wrong member refuses its record alone and says what was expected', async
       [0, 2],
     )
     checkItems(content.buffer, content.items, [images[0], images[2]] as Uint8Array[])
-    const [fault] = rejected
+    const [fault] = rejectedIn(rejected)
     assert.ok(fault)
     assert.deepEqual([fault.recordIndex, fault.field, fault.expectedType], [1, field, expectedType])
     assert.match(fault.message, message)
@@ -182,7 +183,7 @@ test('a wrong member refuses its record alone and says what was expected', async
 test('a record that is no object is refused', async () => {
   for (const record of [null, 7, 'x', [], [frameMembers(1)]]) {
     const { rejected } = await frames(frameMembers(0), record)
-    assert.equal(rejected[0]?.expectedType, 'object')
+    assert.equal(rejected.shown[0]?.expectedType, 'object')
   }
 })
 
@@ -196,7 +197,7 @@ test('a WAV whose header differs from the members is refused', async () => {
   ]
   for (const [changes, field] of cases) {
     const { rejected } = await buffers(bufferMembers(0), bufferMembers(1, changes))
-    assert.equal(rejected[0]?.field, field)
+    assert.equal(rejected.shown[0]?.field, field)
   }
 })
 
@@ -204,17 +205,17 @@ test('text in msgpack and bytes in JSON are the wrong carrier', async () => {
   const { body, list } = binaryBody(100_000, 0)
   const source = { format: 'msgpack' as const, bytes: new Uint8Array(body), body }
   const mixed = await decodeFrames({ frames: [list[0], frameMembers(1)] }, source, video)
-  assert.equal(mixed.rejected[0]?.expectedType, 'binary')
+  assert.equal(mixed.rejected.shown[0]?.expectedType, 'binary')
   const json = await frames(frameMembers(0), list[1])
-  assert.equal(json.rejected[0]?.expectedType, 'base64 JPEG')
-  assert.match(String(json.rejected[0]?.value), /^\d+ bytes$/)
+  assert.equal(json.rejected.shown[0]?.expectedType, 'base64 JPEG')
+  assert.match(String(json.rejected.shown[0]?.value), /^\d+ bytes$/)
 })
 
 test('what is kept of a rejected record is bounded', async () => {
   const long = 'é'.repeat(100_000)
   const many = Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`m${i}`, long]))
   const { rejected } = await frames(frameMembers(0), frameMembers(1, { note: long }), many)
-  const [note, members] = rejected
+  const [note, members] = rejectedIn(rejected)
   assert.equal(String(note?.value).length, limits.shownValueCharsMax)
   assert.ok(Buffer.byteLength(note?.record ?? '') < limits.rejectedRecordBytesMax)
   assert.ok(Buffer.byteLength(members?.record ?? '') <= limits.rejectedRecordBytesMax)
@@ -263,9 +264,9 @@ test('pixels are decoded only where the session asks for it', async () => {
   const corrupt = Buffer.from(images[0] ?? [])
   for (let at = 700; at < 900; at += 2) corrupt.writeUInt16BE(0xff00, at)
   const list = [frameMembers(0), frameMembers(1, { imageData: corrupt.toString('base64') })]
-  assert.deepEqual((await frames(...list)).rejected, [])
+  assert.equal((await frames(...list)).rejected.count, 0)
   const settings: DecodeSettings = { ...video, verify: 'pixels' }
   const { rejected } = await decodeFrames({ frames: list }, { format: 'json', ...noBody }, settings)
-  assert.equal(rejected.length, 1)
-  assert.match(rejected[0]?.message ?? '', /cannot be decoded/)
+  assert.equal(rejected.count, 1)
+  assert.match(rejected.shown[0]?.message ?? '', /cannot be decoded/)
 })

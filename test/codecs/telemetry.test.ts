@@ -11,6 +11,7 @@ import type { InlineSchema } from '../../src/contracts/schema.ts'
 import type { DecodeSettings, RejectedRecord } from '../../src/contracts/tasks.ts'
 import { limits } from '../../src/limits.ts'
 import { refusalOf } from '../support/refusal.ts'
+import { rejectedIn } from '../support/rejected.ts'
 import { pageRecords } from './telemetry-records.ts'
 
 const timestamp = '2025-01-20T10:30:00.000Z'
@@ -48,8 +49,8 @@ function rejectionOf(record: unknown, changes: Partial<DecodeSettings> = {}): Re
   const decoded = decode([good, record, good], changes)
   assert.deepEqual(kept(decoded), [good, good])
   assert.equal(decoded.received, 3)
-  assert.equal(decoded.rejected.length, 1)
-  const [rejected] = decoded.rejected
+  assert.equal(decoded.rejected.count, 1)
+  const [rejected] = rejectedIn(decoded.rejected)
   assert.equal(rejected?.recordIndex, 1)
   return rejected as RejectedRecord
 }
@@ -65,7 +66,7 @@ test('what JSON and msgpack carry is read back as it was sent', () => {
       const msgpack = parseMsgpack(pack({ records: sent }))
       for (const document of [json, msgpack] as Record<string, unknown>[]) {
         const decoded = decodeTelemetry(document, settingsOf())
-        assert.deepEqual([decoded.received, decoded.rejected], [sent.length, []])
+        assert.deepEqual([decoded.received, decoded.rejected.count], [sent.length, 0])
         assert.deepEqual(kept(decoded), JSON.parse(JSON.stringify(sent)))
       }
     }),
@@ -216,7 +217,31 @@ test('reject-batch and an upload of nothing valid are refused with every fault u
   const many = Array.from({ length: 150 }, () => bad)
   const all = refusalOf(() => decode(many), 'INVALID_RECORDS').detail.fields?.invalidRecords
   assert.equal((all as unknown[]).length, limits.invalidRecordsShownMax)
-  assert.equal(decode([good, ...many]).rejected.length, 150)
+  assert.equal(decode([good, ...many]).rejected.count, 150)
+})
+
+test('rejected records come as text in chunks of bounded bytes, the first ones shown beside', () => {
+  const long = 'ü'.repeat(limits.rejectedRecordBytesMax)
+  const records = Array.from({ length: 300 }, (_, at) => ({
+    timestamp: 'no',
+    values: at % 2 === 0 ? { text: long } : {},
+  }))
+  const { rejected } = decode([good, ...records])
+  const all = rejectedIn(rejected)
+  assert.deepEqual(
+    all.map(({ recordIndex }) => recordIndex),
+    records.map((_, index) => index + 1),
+  )
+  const shown = all.map(({ record: _record, ...rest }) => rest)
+  assert.deepEqual(rejected.shown, shown.slice(0, limits.invalidRecordsShownMax))
+  assert.equal(rejected.count, 300)
+  assert.equal(
+    rejected.chunks.reduce((sum, chunk) => sum + chunk.records, 0),
+    300,
+  )
+  const bytes = rejected.chunks.map((chunk) => chunk.bytes.byteLength)
+  assert.ok(bytes.every((size) => size <= limits.rejectedChunkBytesMax + 1))
+  assert.ok(bytes.slice(0, -1).every((size) => size > limits.rejectedChunkBytesMax * 0.9))
 })
 
 test('a list that is missing, empty or too long is refused', () => {
@@ -238,7 +263,7 @@ test('fields are bounded a record and an upload', () => {
     timestamp,
     values: Object.fromEntries(Array.from({ length: count }, (_, at) => [`f${from + at}`, at])),
   })
-  assert.equal(decode([wide(limits.recordFieldsMax)]).rejected.length, 0)
+  assert.equal(decode([wide(limits.recordFieldsMax)]).rejected.count, 0)
   assert.match(rejectionOf(wide(limits.recordFieldsMax + 1)).message, /at most 1024 fields/)
   const full = [0, 1, 2, 3].map((part) => wide(1_024, part * 1_024))
   assert.equal(decode(full).received, 4)
@@ -256,9 +281,9 @@ test('a schema decides what is required, what else may come and which fault is t
   const closed = withSchema({ fields, additionalFields: false })
   const whole = { timestamp, values: { a: 1, toString: 'x', at: '2025-01-20T10:30:00Z' } }
   const decoded = decode([whole, { ...whole, values: { ...whole.values, more: null } }], open)
-  assert.equal(decoded.rejected.length, 0)
+  assert.equal(decoded.rejected.count, 0)
   const faultOf = (values: object, changes: Partial<DecodeSettings>) =>
-    decode([whole, { timestamp, values }], changes).rejected[0]?.message
+    decode([whole, { timestamp, values }], changes).rejected.shown[0]?.message
   assert.equal(faultOf({ a: 1 }, open), "Field 'toString' is required")
   assert.equal(faultOf({ a: null, toString: 'x' }, open), "Field 'a' is required")
   assert.equal(faultOf({ ...whole.values, at: 'no' }, open), "Cannot parse 'no' as datetime")

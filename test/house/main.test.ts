@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { settingRows } from '../../src/config.ts'
+import { runCommand } from '../support/server.ts'
 
 const program = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 const packageFile = new URL('../../../package.json', import.meta.url)
@@ -60,4 +61,9 @@ test('wrong arguments and settings end with 2 and one line on standard error', (
     assert.equal(stdout, '')
     assert.equal(stderr, `atomstream: ${message}\n`)
   }
+})
+
+test('a data folder that cannot be made is a failed start, not a busy one', async () => {
+  const { code } = await runCommand('/proc/no-such-folder/store', [])
+  assert.equal(code, 1)
 })

@@ -158,6 +158,7 @@ test('each row that is wrong or gone is named', async (t) => {
     ['events', numberKey(0, 2), none, ['event', 'tenant']],
     ['session-events', numberKey(number, 1), none, ['event', 'tenant']],
     ['rejected', numberKey(number, 0), none, ['session', 'tenant']],
+    ['rejected', numberKey(number, 0), zero, ['rejected']],
     ['tenants', numberKey(0), none, ['owner', 'tenant']],
     ['tenants', numberKey(3), lastByteFlipped, ['tenant']],
     ['sessions', numberKey(number), none, ['owner', 'index', 'job', 'blob', 'tenant']],

@@ -3,7 +3,9 @@ import { type TestContext, test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
 import { jobStatus } from '../../src/ingest/job-report.ts'
 import { sessionEnded } from '../../src/ingest/session-report.ts'
+import { limits } from '../../src/limits.ts'
 import type { DeadLetterRow, JobRow, SessionRow } from '../../src/store/interfaces.ts'
+import { newDeadLetter } from '../store/fixtures.ts'
 import { faultyWorkers, poisonRecord } from '../support/faults.ts'
 import { openIngest, testRecords } from '../support/ingest.ts'
 import { jpegFrame } from '../support/media.ts'
@@ -29,7 +31,7 @@ async function withDeadLetter(ingest: Ingest, name: string, times: number | 'alw
   await ingest.upload(session, { records: [poisonRecord(name, times)] })
   await ingest.upload(session, { records: testRecords(3) })
   const letter = await eventually(
-    async () => ingest.deadLetters.list(tenant, { session: session.number }, 1, null)[0],
+    async () => ingest.deadLetters.list(tenant, { session: session.number }, 1, null).rows[0],
     'the dead letter',
   )
   return { session, letter }
@@ -75,7 +77,7 @@ test('a redriven dead letter becomes atoms, and its job tells', async (t) => {
   const row = ingest.row(session)
   assert.deepEqual([row.deadLetters, row.recordsDead, row.recordsQueued], [0, 0, 0])
   assert.equal(row.atomsCreated, 4)
-  assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null), [])
+  assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null).rows, [])
   const report = jobStatus(done, session.id, 'http://host', Date.now())
   assert.equal(report.result?.finalHash, Buffer.from(row.chain).toString('hex'))
   assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'completed')
@@ -126,6 +128,29 @@ test('a selection goes by session, by code, or takes all, in one job', async (t)
   assert.equal((await sessions.end(0, one.session.id, {})).status, 'completed')
 })
 
+test('a selection finds what lies behind many others, and takes the oldest of too many', async (t) => {
+  const ingest = await openFaulty(t)
+  const crowded = await ingest.sessions.start(0, { sessionType: 'telemetry', retry })
+  const put = (code: string, count: number) =>
+    ingest.store.commit((tx) => {
+      const session = tx.session(crowded.number)
+      session.deadLetters += count
+      return Array.from({ length: count }, (_, index) => {
+        const id = `dlq-${code}-${index}`
+        const changes = { id, tenant: 0, records: 0, code }
+        return tx.putDeadLetter(newDeadLetter(crowded.number, session.nextBatch++, changes))
+      })
+    })
+  await put('OTHER', limits.deadLetterScanRowsMax + 1)
+  const { letter } = await withDeadLetter(ingest, 'behind', 2)
+  const job = await ingest.deadLetters.redrive(0, { errorCode: letter.code })
+  assert.equal((await ended(ingest, job)).atomsCreated, 4)
+  const many = await put('MANY', limits.redriveSelectionMax + 1)
+  const half = await ingest.deadLetters.redrive(0, { errorCode: 'MANY' })
+  assert.equal(half.batchesLeft, limits.redriveSelectionMax)
+  assert.deepEqual(ingest.deadLetters.list(0, { code: 'MANY' }, 9, null).rows, many.slice(-1))
+})
+
 test('of two redrives of one dead letter the second finds none', async (t) => {
   const ingest = await openFaulty(t)
   const { letter } = await withDeadLetter(ingest, 'twice', 'always')
@@ -143,7 +168,7 @@ test('of two redrives of one dead letter the second finds none', async (t) => {
 test('another tenant finds nothing of it', async (t) => {
   const ingest = await openFaulty(t)
   const { letter, session } = await withDeadLetter(ingest, 'tenant', 'always', 7)
-  assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null), [])
+  assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null).rows, [])
   assert.throws(() => ingest.deadLetters.find(0, letter.id), notFound)
   await assert.rejects(ingest.deadLetters.drop(0, letter.id), notFound)
   await assert.rejects(ingest.deadLetters.redrive(0, { deadLetterIds: [letter.id] }), notFound)
@@ -170,7 +195,7 @@ test('a dropped dead letter takes its frames along, but not those that others ha
     transaction.deleteJournal(session.number, 1, own?.number ?? 0),
   )
   assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'failed')
-  const [letter] = ingest.deadLetters.list(0, {}, 1, null)
+  const [letter] = ingest.deadLetters.list(0, {}, 1, null).rows
   const page = await ingest.deadLetters.payload(letter as DeadLetterRow, 0, 10)
   assert.ok(page.kind === 'frames')
   assert.equal(page.items.length, 2)
@@ -183,4 +208,36 @@ test('a dropped dead letter takes its frames along, but not those that others ha
   assert.deepEqual([row.deadLetters, row.recordsDead], [0, 3])
   assert.deepEqual(ingest.store.journal.batch(session.number, 1), [])
   assert.throws(() => ingest.deadLetters.find(0, letter?.id ?? ''), notFound)
+})
+
+test('what retention is taking away is neither redriven nor dropped, in the same commit too', async (t) => {
+  const ingest = await openFaulty(t)
+  const { session, letter } = await withDeadLetter(ingest, 'taken', 'always')
+  await ingest.sessions.end(0, session.id, {})
+  const selection = { deadLetterIds: [letter.id] }
+  const [taken, redriven, dropped] = await Promise.allSettled([
+    ingest.store.commit((tx) => tx.dropSession(tx.session(session.number), 1)),
+    ingest.deadLetters.redrive(0, selection),
+    ingest.deadLetters.drop(0, letter.id),
+  ])
+  assert.equal(taken.status, 'fulfilled')
+  assert.ok(redriven.status === 'rejected' && notFound(redriven.reason))
+  assert.ok(dropped.status === 'rejected' && notFound(dropped.reason))
+  assert.throws(() => ingest.deadLetters.find(0, letter.id), notFound)
+  assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null).rows, [])
+  await assert.rejects(ingest.deadLetters.redrive(0, { all: true }), notFound)
+  await assert.rejects(ingest.deadLetters.redrive(0, selection), notFound)
+  assert.deepEqual(ingest.store.jobs.list(0, {}, 10, null).rows, [])
+})
+
+test('an end that meets a redrive waits for its batch, and timers go on', async (t) => {
+  const ingest = await openFaulty(t)
+  const { session, letter } = await withDeadLetter(ingest, 'meets', 2)
+  const [job, end] = await Promise.all([
+    ingest.deadLetters.redrive(0, { deadLetterIds: [letter.id] }),
+    ingest.sessions.end(0, session.id, {}),
+  ])
+  assert.equal((await ended(ingest, job)).status, 'completed')
+  // Whichever came first: with its batch it is completed, before it the dead letter made it fail.
+  assert.equal(end.status, end.atomsCreated === 4 ? 'completed' : 'failed')
 })

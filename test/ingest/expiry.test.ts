@@ -3,11 +3,15 @@ import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { Refusal } from '../../src/contracts/errors.ts'
 import { limits } from '../../src/limits.ts'
 import type { SessionRow } from '../../src/store/interfaces.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { openIngest, testRecords } from '../support/ingest.ts'
 import { eventually } from '../support/waiting.ts'
+
+const isConflict = (error: unknown) =>
+  error instanceof Refusal && error.code === 'SESSION_STATE_CONFLICT'
 
 type Ingest = Awaited<ReturnType<typeof openIngest>>
 
@@ -66,4 +70,27 @@ test('a session that came of age while no server ran ends at the next start', as
   const row = await ended(after, session)
   assert.equal(row.status, 'completed')
   assert.equal(row.atomsCreated, 5)
+})
+
+test('more sessions than one sweep ends are all ended, and take no upload meanwhile', async (t) => {
+  const clock = new FakeClock()
+  const ingest = await openIngest(t, { clock })
+  ingest.sessions.recover()
+  const count = 2 * limits.sessionSweepMax + 10
+  const all = await Promise.all(
+    Array.from({ length: count }, () => ingest.sessions.start(0, { sessionType: 'telemetry' })),
+  )
+  clock.advance(limits.sessionTtlMs - 1)
+  clock.advance(1)
+  const last = all.at(-1) as SessionRow
+  await assert.rejects(ingest.upload(last, { records: testRecords(1) }), isConflict)
+  clock.advance(limits.sessionSweepMs)
+  for (let sweep = 0; sweep < 3; sweep += 1) {
+    await eventually(async () => {
+      const open = ingest.store.sessions.open().length
+      return open <= Math.max(0, count - (sweep + 1) * limits.sessionSweepMax) ? true : undefined
+    }, 'the end of a sweep')
+    clock.advance(limits.sessionSweepAgainMs)
+  }
+  assert.deepEqual(ingest.store.sessions.open(), [])
 })

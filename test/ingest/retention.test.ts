@@ -108,7 +108,7 @@ test('a session that has ended goes whole with its last event, other tenants kee
   clock.advance(hourMs / 2)
   await retain(store, clock.now(), { hours: 1 })
   assert.equal(store.sessions.find(1, one.id), null)
-  assert.deepEqual(store.sessions.list(1, {}, 10, null), [store.sessions.get(fresh.number)])
+  assert.deepEqual(store.sessions.list(1, {}, 10, null).rows, [store.sessions.get(fresh.number)])
   assert.deepEqual(store.atoms.list(one.number, 0, 1), [])
   assert.equal(store.blobs.has(1, hash), false)
   assert.equal(store.jobs.find(1, 'job-old'), null)
@@ -212,8 +212,8 @@ test('of a store that holds some of everything only what may go goes', async (t)
     [telemetry.number, 4],
     [video.number, 1],
   ])
-  assert.equal(store.jobs.list(0, {}, 10, null).length, 1, 'its upload waits in the journal')
-  const [letter] = store.deadLetters.list(3, {}, 10, null)
+  assert.equal(store.jobs.list(0, {}, 10, null).rows.length, 1, 'its upload waits in the journal')
+  const [letter] = store.deadLetters.list(3, {}, 10, null).rows
   assert.equal(letter?.session, failed.number)
   assert.equal(store.journal.batch(failed.number, 1)[0]?.records, 7)
 })

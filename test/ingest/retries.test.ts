@@ -67,7 +67,7 @@ test('attempts come after 0, 1, 2 and 4 seconds, then the batch is a dead letter
   assert.equal(await tasksMarked(folder, 'schedule'), 4)
   assert.deepEqual([row.recordsQueued, row.recordsDead, row.atomsCreated], [0, 4, 0])
   assert.equal(row.recordsReceived, 4)
-  const [letter] = ingest.deadLetters.list(0, {}, 10, null)
+  const [letter] = ingest.deadLetters.list(0, {}, 10, null).rows
   assert.equal(letter?.records, 4)
   assert.deepEqual(
     letter?.history.map(({ attempt, code }) => [attempt, code]),
@@ -130,7 +130,7 @@ test('what cannot heal becomes a dead letter at once', async (t) => {
   await ingest.store.commit((transaction) => transaction.deleteJournal(session.number, 1, 0))
   const ended = await ingest.sessions.end(0, session.id, {})
   assert.equal(ended.status, 'failed')
-  const [letter] = ingest.deadLetters.list(0, {}, 10, null)
+  const [letter] = ingest.deadLetters.list(0, {}, 10, null).rows
   assert.equal(letter?.code, 'JOURNAL_DAMAGED')
   assert.equal(letter?.history.length, 1)
   assert.deepEqual(
@@ -183,4 +183,17 @@ test('a cancel that a crash cuts short is a cancel after the restart', async (t)
   clock.advance(1_000)
   const row = await until(second, session, ({ status }) => status === 'cancelled')
   assert.equal(row.atomsCreated, 4, 'what was acknowledged is kept')
+})
+
+test('an end that does not wait leaves a cancel that is under way a cancel', async (t) => {
+  const { ingest, clock } = await openFaulty(t)
+  const { session } = await poisoned(ingest, 'undo', 1)
+  await failed(ingest, session, 1)
+  const cancelling = ingest.sessions.cancel(0, session.id)
+  await until(ingest, session, ({ ending }) => ending === 'cancelled')
+  const ending = ingest.sessions.end(0, session.id, { waitForCompletion: false })
+  clock.advance(0)
+  assert.equal((await ending).status, 'completing')
+  clock.advance(1_000)
+  assert.equal((await cancelling).status, 'cancelled')
 })

@@ -106,3 +106,13 @@ test('a tenant may have so many open sessions, and one that ends makes room', as
   await start(1)
   await assert.rejects(start(1), isFull)
 })
+
+test('of a pause and an end in one commit each is told its own result', async (t) => {
+  const ingest = await openIngest(t)
+  const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
+  const [paused, ended] = await Promise.all([
+    ingest.sessions.pause(0, session.id),
+    ingest.sessions.end(0, session.id, {}),
+  ])
+  assert.deepEqual([paused.status, ended.status], ['paused', 'completed'])
+})

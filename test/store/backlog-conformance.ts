@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import type { DeadLetterRow, Store } from '../../src/store/interfaces.ts'
+import type { DeadLetterRow, Page, Store } from '../../src/store/interfaces.ts'
 import type { OpenStore } from './conformance.ts'
 import { blobOf, mediaEntry, newDeadLetter, newRetry, temporaryFolder } from './fixtures.ts'
 
 const failure = new Error('the unit fails')
+const nothing = { rows: [], next: null }
 
 /** Retries, dead letters and what of the journal waits. */
 export function backlogConformance(name: string, open: OpenStore): void {
@@ -89,13 +90,11 @@ export function backlogConformance(name: string, open: OpenStore): void {
     for (const id of ['dlq-foreign', '', 'unknown', 'x'.repeat(100_000)]) {
       assert.equal(deadLetters.find(1, id), null)
     }
-    assert.deepEqual(deadLetters.list(1, {}, 100, null), rows.toReversed())
-    const [last] = deadLetters.list(1, {}, 4, null).slice(-1)
-    assert.deepEqual(
-      deadLetters.list(1, {}, 3, last?.number ?? null),
-      rows.toReversed().slice(4, 7),
-    )
-    const batches = (found: DeadLetterRow[]) => found.map((row) => row.batch)
+    assert.deepEqual(deadLetters.list(1, {}, 100, null), { rows: rows.toReversed(), next: null })
+    const { next } = deadLetters.list(1, {}, 4, null)
+    assert.equal(next, rows[6]?.number)
+    assert.deepEqual(deadLetters.list(1, {}, 3, next).rows, rows.toReversed().slice(4, 7))
+    const batches = (page: Page<DeadLetterRow>) => page.rows.map((row) => row.batch)
     assert.deepEqual(batches(deadLetters.list(1, { session: 2 }, 3, null)), [9, 7, 5])
     assert.deepEqual(
       batches(deadLetters.list(1, { session: 2 }, 3, rows[5]?.number ?? null)),
@@ -109,10 +108,15 @@ export function backlogConformance(name: string, open: OpenStore): void {
       batches(deadLetters.list(1, { session: 1, code: 'JOURNAL_DAMAGED' }, 9, null)),
       [6, 0],
     )
-    assert.deepEqual(deadLetters.list(1, { session: 3 }, 9, null), [])
-    assert.deepEqual(deadLetters.list(2, { session: 1 }, 9, null), [])
-    assert.deepEqual(deadLetters.list(1, {}, 0, null), [])
-    assert.deepEqual(deadLetters.list(1, {}, 9, 0), [])
+    const oldest = deadLetters.oldest(1, { session: 1 }, 3, null)
+    assert.deepEqual([batches(oldest), oldest.next], [[0, 2, 4], rows[4]?.number])
+    assert.deepEqual(batches(deadLetters.oldest(1, { session: 1 }, 3, oldest.next)), [6, 8])
+    assert.deepEqual(deadLetters.oldest(1, {}, 10, null), { rows, next: null })
+    assert.deepEqual(deadLetters.oldest(1, {}, 9, rows[9]?.number ?? null), nothing)
+    assert.deepEqual(deadLetters.list(1, { session: 3 }, 9, null), nothing)
+    assert.deepEqual(deadLetters.list(2, { session: 1 }, 9, null), nothing)
+    assert.deepEqual(deadLetters.list(1, {}, 0, null), nothing)
+    assert.deepEqual(deadLetters.list(1, {}, 9, 0), nothing)
     await again.close()
   })
 
@@ -133,8 +137,8 @@ export function backlogConformance(name: string, open: OpenStore): void {
       ['failed', 'taken', 'gone'],
     )
     assert.equal(store.deadLetters.find(1, row.id), null)
-    assert.deepEqual(store.deadLetters.list(1, {}, 9, null), [])
-    assert.deepEqual(store.deadLetters.list(1, { session: 1 }, 9, null), [])
+    assert.deepEqual(store.deadLetters.list(1, {}, 9, null), nothing)
+    assert.deepEqual(store.deadLetters.list(1, { session: 1 }, 9, null), nothing)
     const again = await store.commit((tx) => tx.putDeadLetter(newDeadLetter(1, 0)))
     assert.ok(again.number > row.number, 'no number comes twice')
     assert.equal(await store.commit((tx) => tx.deadLetter(2, row.id)), null)

@@ -82,7 +82,7 @@ export function commitConformance(name: string, open: OpenStore): void {
     )
     assert.equal(store.journal.batch(number, 0).length, 2)
     assert.deepEqual(
-      store.sessions.list(1, {}, 10, null).map((session) => session.id),
+      store.sessions.list(1, {}, 10, null).rows.map((session) => session.id),
       ['second 1', 'first 0', 'a'],
     )
     await store.close()

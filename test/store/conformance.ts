@@ -2,6 +2,7 @@ import type { Store, StoreOptions } from '../../src/store/interfaces.ts'
 import { backlogConformance } from './backlog-conformance.ts'
 import { commitConformance } from './commit-conformance.ts'
 import { jobConformance } from './job-conformance.ts'
+import { listConformance } from './list-conformance.ts'
 import { occurrenceConformance } from './occurrence-conformance.ts'
 import { registryConformance } from './registry-conformance.ts'
 import { retentionConformance } from './retention-conformance.ts'
@@ -22,6 +23,7 @@ export function storeConformance(name: string, open: OpenStore, recount: Recount
   registryConformance(name, open)
   backlogConformance(name, open)
   jobConformance(name, open)
+  listConformance(name, open)
   occurrenceConformance(name, open, recount)
   retentionConformance(name, open, recount)
 }

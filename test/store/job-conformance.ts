@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import type { JobRow } from '../../src/store/interfaces.ts'
+import type { JobRow, Page } from '../../src/store/interfaces.ts'
 import type { OpenStore } from './conformance.ts'
 import { newAnswer, newJob, newSession, sha256, temporaryFolder } from './fixtures.ts'
 
 const failure = new Error('the unit fails')
+const nothing = { rows: [], next: null }
 
 /** Jobs, stored answers, and the sessions that are open for too long. */
 export function jobConformance(name: string, open: OpenStore): void {
@@ -86,19 +87,17 @@ export function jobConformance(name: string, open: OpenStore): void {
     await store.commit((tx) => {
       tx.job(fourth.number).status = 'completed'
     })
-    const ids = (rows: readonly JobRow[]) => rows.map((row) => row.id)
+    const ids = ({ rows }: Page<JobRow>) => rows.map((row) => row.id)
     const page = store.jobs.list(1, {}, 3, null)
     assert.deepEqual(ids(page), ['job-9', 'job-8', 'job-7'])
-    assert.deepEqual(ids(store.jobs.list(1, {}, 2, page.at(-1)?.number ?? null)), [
-      'job-6',
-      'job-5',
-    ])
+    assert.deepEqual(ids(store.jobs.list(1, {}, 2, page.next)), ['job-6', 'job-5'])
+    assert.equal(store.jobs.list(1, {}, 10, null).next, null)
     assert.deepEqual(ids(store.jobs.list(1, { status: 'completed' }, 9, null)), ['job-4'])
     assert.deepEqual(ids(store.jobs.list(1, { session: 5 }, 2, null)), ['job-8', 'job-6'])
-    assert.deepEqual(store.jobs.list(1, { session: 6 }, 9, null), [])
-    assert.deepEqual(store.jobs.list(1, { session: 5, status: 'failed' }, 9, null), [])
-    assert.deepEqual(store.jobs.list(1, {}, 0, null), [])
-    assert.deepEqual(store.jobs.list(3, {}, 9, null), [])
+    assert.deepEqual(store.jobs.list(1, { session: 6 }, 9, null), nothing)
+    assert.deepEqual(store.jobs.list(1, { session: 5, status: 'failed' }, 9, null), nothing)
+    assert.deepEqual(store.jobs.list(1, {}, 0, null), nothing)
+    assert.deepEqual(store.jobs.list(3, {}, 9, null), nothing)
     await store.close()
   })
 
@@ -111,7 +110,7 @@ export function jobConformance(name: string, open: OpenStore): void {
       }
       tx.createJob(newJob('other', { tenant: 2, status: 'completed', createdAtMs: 0 }))
     })
-    const ids = () => store.jobs.list(1, {}, 100, null).map((row) => row.id)
+    const ids = () => store.jobs.list(1, {}, 100, null).rows.map((row) => row.id)
     const left = await Promise.all([
       store.commit((tx) => tx.dropJobs(1, 1_006, 2)),
       store.commit((tx) => tx.dropJobs(1, 1_006, 100)),
@@ -128,7 +127,7 @@ export function jobConformance(name: string, open: OpenStore): void {
     })
     assert.equal(dropped, 1)
     assert.equal(store.jobs.get(running.number), null)
-    assert.equal(store.jobs.list(2, {}, 9, null).length, 1)
+    assert.equal(store.jobs.list(2, {}, 9, null).rows.length, 1)
     const next = await store.commit((tx) => tx.createJob(newJob('next')))
     assert.equal(next.number, 12)
     await store.close()

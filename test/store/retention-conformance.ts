@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
-import type { RejectedRecord } from '../../src/contracts/tasks.ts'
+import type { RejectedChunk } from '../../src/contracts/tasks.ts'
 import type { SessionRow, Store, Transaction } from '../../src/store/interfaces.ts'
+import { chunkOf } from '../support/rejected.ts'
 import type { OpenStore, Recount } from './conformance.ts'
 import {
   atomOf,
@@ -110,22 +111,28 @@ export function retentionConformance(name: string, open: OpenStore, recount: Rec
     const path = await temporaryFolder(t)
     const store = await open(path)
     const { number } = await store.commit((tx) => tx.createSession(newSession('a')))
-    await store.commit((tx) => tx.appendRejected(tx.session(number), 0, rejected(5)))
+    await store.commit((tx) => tx.appendRejected(tx.session(number), 0, rejected(3, 4, 2)))
     const [full] = store.usage()
-    await store.commit((tx) => tx.dropRejected(tx.session(number), 3))
-    assert.equal(store.sessions.get(number)?.rejectedRowsDropped, 3)
-    assert.deepEqual(
-      store.rejected.list(number, 0, 9).map((entry) => entry.seq),
-      [3, 4],
-    )
+    await store.commit((tx) => tx.dropRejected(tx.session(number), 7))
+    assert.equal(store.sessions.get(number)?.rejectedRowsDropped, 7)
+    for (const from of [0, 2, 6, 7]) {
+      const seqs = store.rejected.list(number, from, 9).map((entry) => entry.seq)
+      assert.deepEqual(seqs, [7, 8], `from ${from}`)
+    }
     const [part] = store.usage()
     assert.ok(full && part && part.bytes < full.bytes)
     await store.commit((tx) => tx.dropRejected(tx.session(number), 100))
-    assert.equal(store.sessions.get(number)?.rejectedRowsDropped, 5)
+    assert.equal(store.sessions.get(number)?.rejectedRowsDropped, 9)
     assert.deepEqual(store.usage(), [{ tenant: 1, bytes: 0 }])
-    await store.commit((tx) => tx.appendRejected(tx.session(number), 1, rejected(1)))
-    assert.equal(store.rejected.list(number, 0, 9)[0]?.seq, 5)
+    await store.commit((tx) => {
+      tx.appendRejected(tx.session(number), 1, rejected(2, 1))
+      // What the same unit has put goes with it.
+      tx.dropRejected(tx.session(number), 2)
+    })
+    assert.equal(store.rejected.list(number, 0, 9)[0]?.seq, 11)
+    const [last] = store.usage()
     await store.close()
+    assert.deepEqual(await recount(path), new Map([[1, last?.bytes ?? 0]]))
   })
 
   test(`${name}: a session goes in steps with all that it has, and nobody finds it`, async (t) => {
@@ -149,7 +156,7 @@ export function retentionConformance(name: string, open: OpenStore, recount: Rec
     for (let round = 0; ; round += 1) {
       assert.equal(store.sessions.find(1, id), null)
       assert.equal(store.sessions.get(number), null)
-      assert.deepEqual(store.sessions.list(1, {}, 9, null), [store.sessions.get(kept.number)])
+      assert.deepEqual(store.sessions.list(1, {}, 9, null).rows, [store.sessions.get(kept.number)])
       assert.deepEqual(
         store.sessions.dropping().map((row) => row.number),
         [number],
@@ -165,7 +172,7 @@ export function retentionConformance(name: string, open: OpenStore, recount: Rec
     await assert.rejects(step(1))
     checkGone(store, row)
     assert.equal(store.journal.pending().length, 1)
-    assert.equal(store.deadLetters.list(1, {}, 9, null).length, 1)
+    assert.equal(store.deadLetters.list(1, {}, 9, null).rows.length, 1)
     assert.equal(store.atoms.list(kept.number, 0, 9).length, 3)
     assert.equal(store.blobs.has(1, blobOf('shared').hash), true)
     const next = await store.commit((tx) => tx.createSession(newSession('next')))
@@ -305,7 +312,7 @@ async function fill(store: Store, id: string): Promise<SessionRow> {
     tx.putRetry(newRetry(number, 4))
     tx.putIdempotency(newAnswer(number, 'a'))
     tx.putIdempotency(newAnswer(number, 'b'))
-    tx.appendRejected(session, 0, rejected(4))
+    tx.appendRejected(session, 0, rejected(4, 1))
     tx.appendEvent(1, number, 'progress', { id })
     tx.appendEvent(1, number, 'session-completed', { id })
     session.status = 'completed'
@@ -319,7 +326,7 @@ function checkGone(store: Store, { number, id }: SessionRow): void {
   assert.deepEqual(store.journal.batch(number, 3), [])
   assert.deepEqual(store.journal.batch(number, 4), [])
   assert.equal(store.journal.retry(number, 4), null)
-  assert.deepEqual(store.deadLetters.list(1, { session: number }, 9, null), [])
+  assert.deepEqual(store.deadLetters.list(1, { session: number }, 9, null).rows, [])
   assert.equal(store.deadLetters.find(1, `dlq-${number}-3`), null)
   assert.equal(store.idempotency.get(number, sha256('a')), null)
   assert.deepEqual(store.events.ofSession(1, number, 0, 9), [])
@@ -350,13 +357,15 @@ async function fillUp(store: Store, session: number): Promise<number> {
   }
 }
 
-function rejected(count: number): RejectedRecord[] {
-  return Array.from({ length: count }, (_, recordIndex) => ({
+/** A chunk of so many records each. */
+function rejected(...counts: readonly number[]): RejectedChunk[] {
+  const rejection = (_: unknown, recordIndex: number) => ({
     recordIndex,
     field: 'temperature',
     value: 'Grüße',
     expectedType: 'float',
     message: 'Cannot parse as float',
     record: '{"values":{}}',
-  }))
+  })
+  return counts.map((length) => chunkOf(...Array.from({ length }, rejection)))
 }

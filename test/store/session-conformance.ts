@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import fc from 'fast-check'
+import type { Page, SessionRow } from '../../src/store/interfaces.ts'
 import type { OpenStore } from './conformance.ts'
 import { atomOf, newSession, sha256, temporaryFolder } from './fixtures.ts'
 
@@ -99,16 +100,18 @@ export function sessionConformance(name: string, open: OpenStore): void {
     await store.commit((tx) => {
       tx.session(ended.number).status = 'completed'
     })
-    const ids = (rows: readonly { id: string }[]) => rows.map((row) => row.id)
+    const ids = ({ rows }: Page<SessionRow>) => rows.map((row) => row.id)
     const page = store.sessions.list(1, {}, 4, null)
     assert.deepEqual(ids(page), ['mine-9', 'mine-8', 'mine-7', 'mine-6'])
-    const before = page.at(-1)?.number ?? null
-    assert.deepEqual(ids(store.sessions.list(1, {}, 3, before)), ['mine-5', 'mine-4', 'mine-3'])
+    assert.deepEqual(ids(store.sessions.list(1, {}, 3, page.next)), ['mine-5', 'mine-4', 'mine-3'])
     assert.deepEqual(ids(store.sessions.list(1, { status: 'completed' }, 5, null)), ['mine-4'])
     assert.deepEqual(ids(store.sessions.list(1, { type: 'video' }, 2, null)), ['mine-9', 'mine-7'])
-    assert.deepEqual(store.sessions.list(1, { type: 'video', status: 'completed' }, 5, null), [])
-    assert.deepEqual(store.sessions.list(1, {}, 5, 1), [])
-    assert.deepEqual(store.sessions.list(3, {}, 5, null), [])
+    assert.equal(store.sessions.list(1, { type: 'video' }, 5, null).next, null)
+    const nothing = { rows: [], next: null }
+    const filter = { type: 'video', status: 'completed' } as const
+    assert.deepEqual(store.sessions.list(1, filter, 5, null), nothing)
+    assert.deepEqual(store.sessions.list(1, {}, 5, 1), nothing)
+    assert.deepEqual(store.sessions.list(3, {}, 5, null), nothing)
     await store.close()
   })
 

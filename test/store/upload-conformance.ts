@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { JournalEntry } from '../../src/store/interfaces.ts'
+import { chunkOf } from '../support/rejected.ts'
 import type { OpenStore } from './conformance.ts'
 import { blobOf, newSession, sha256, temporaryFolder } from './fixtures.ts'
 
@@ -161,20 +162,28 @@ export function uploadConformance(name: string, open: OpenStore): void {
       record: '{"values":{}}',
     })
     const nowMs = await store.commit((tx) => {
-      tx.appendRejected(tx.session(number), 3, [reject(0), reject(1)])
+      tx.appendRejected(tx.session(number), 3, [chunkOf(reject(0), reject(1)), chunkOf(reject(2))])
       return tx.nowMs
     })
-    await store.commit((tx) => tx.appendRejected(tx.session(number), 4, [reject(2)]))
-    assert.equal(store.sessions.get(number)?.rejectedRows, 3)
+    await store.commit((tx) =>
+      tx.appendRejected(tx.session(number), 4, [chunkOf(reject(3), reject(4))]),
+    )
+    assert.equal(store.sessions.get(number)?.rejectedRows, 5)
     assert.deepEqual(store.rejected.list(number, 0, 2), [
       { ...reject(0), seq: 0, batch: 3, atMs: nowMs },
       { ...reject(1), seq: 1, batch: 3, atMs: nowMs },
     ])
-    const rest = store.rejected.list(number, 2, 10)
+    const rest = store.rejected.list(number, 4, 10)
     assert.deepEqual(
       rest.map(({ seq, batch, value }) => ({ seq, batch, value })),
-      [{ seq: 2, batch: 4, value: { deep: [1] } }],
+      [{ seq: 4, batch: 4, value: { deep: [1] } }],
     )
+    for (let from = 0; from <= 6; from += 1) {
+      for (let limit = 0; limit <= 6; limit += 1) {
+        const seqs = store.rejected.list(number, from, limit).map(({ seq }) => seq)
+        assert.deepEqual(seqs, [0, 1, 2, 3, 4].slice(from, from + limit))
+      }
+    }
     assert.deepEqual(store.rejected.list(number + 1, 0, 10), [])
     await store.close()
   })

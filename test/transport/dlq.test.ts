@@ -121,7 +121,9 @@ test('a selection that selects nothing, or is none, is refused and says why', as
   ;(await retry({ deadLetterIds: ['dlq-none'] })).refused(404, 'DEAD_LETTER_NOT_FOUND')
   ;(await retry({ sessionId: 'stream-session-none' })).refused(404, 'SESSION_NOT_FOUND')
   ;(await retry({})).refused(422, 'INVALID_BODY')
-  ;(await retry({ deadLetterIds: [] })).refused(422, 'INVALID_BODY')
+  const empty = (await retry({ deadLetterIds: [] })).refused(422, 'INVALID_BODY')
+  assert.match(`${empty.expected}`, /1 to 1000 items/)
+  ;(await retry({ all: true, errorCode: 'X' })).refused(422, 'INVALID_BODY')
   ;(await retry({ ids: ['a'] })).refused(422, 'INVALID_BODY')
 })
 

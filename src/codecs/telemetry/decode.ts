@@ -1,15 +1,9 @@
 import { invalidBody } from '../../contracts/errors.ts'
-import type { DecodedContent, DecodeSettings, RejectedRecord } from '../../contracts/tasks.ts'
+import type { DecodedContent, DecodeSettings, RejectedRecords } from '../../contracts/tasks.ts'
 import { limits } from '../../limits.ts'
 import { isDocument } from '../document.ts'
-import {
-  cannotParse,
-  type FieldFault,
-  rejection,
-  requireKept,
-  requireList,
-  shownValue,
-} from '../rejection.ts'
+import { cannotParse, type FieldFault, rejection, requireList, shownValue } from '../rejection.ts'
+import { Rejections } from '../rejections.ts'
 import { PageBuilder } from './page-builder.ts'
 import type { PageValue } from './page-format.ts'
 import { compileSchema, fieldNameFault, misfit, missing, type RecordSchema } from './schema.ts'
@@ -17,7 +11,7 @@ import { TimestampReader } from './timestamp.ts'
 
 export interface DecodedTelemetry {
   readonly received: number
-  readonly rejected: readonly RejectedRecord[]
+  readonly rejected: RejectedRecords
   readonly content: DecodedContent
 }
 
@@ -33,12 +27,12 @@ export function decodeTelemetry(
   const schema = settings.schema === null ? null : compileSchema(settings.schema)
   const builder = new PageBuilder(records.length)
   const timestamps = new TimestampReader()
-  const rejected: RejectedRecord[] = []
+  const rejections = new Rejections()
   for (let index = 0; index < records.length; index += 1) {
     const record: unknown = records[index]
     const fault = checkRecord(record, schema, timestamps)
     if (fault !== null) {
-      rejected.push(rejection(index, record, fault, null))
+      rejections.add(rejection(index, record, fault, null))
       continue
     }
     builder.beginRecord(timestamps.ms, timestamps.us)
@@ -47,10 +41,9 @@ export function decodeTelemetry(
       throw invalidBody('records', `at most ${limits.uploadFieldsMax} different fields an upload`)
     }
   }
-  requireKept(rejected, records.length, settings)
   return {
     received: records.length,
-    rejected,
+    rejected: rejections.finish(records.length, settings),
     content: { kind: 'page', page: builder.encode() },
   }
 }

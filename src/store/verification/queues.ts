@@ -176,8 +176,8 @@ function findDeadLetter(
   session: number,
   number: number,
 ): DeadLetterRow | null {
-  const [row] = inspection.rows.deadLetters.list(tenant, { session }, 1, number + 1)
-  return row?.number === number ? row : null
+  const row = inspection.rows.deadLetters.get(tenant, number)
+  return row?.session === session ? row : null
 }
 
 function checkAnswers(
@@ -214,11 +214,8 @@ export function checkQueueLists(inspection: Inspection): void {
     const number = keyNumber(key, 1)
     const where = { tenant, deadLetter: number }
     inspection.counts.deadLetters += 1
-    const [row] =
-      inspection.attempt('dead letter', where, () =>
-        rows.deadLetters.list(tenant, {}, 1, number + 1),
-      ) ?? []
-    if (row === undefined) continue
+    const row = inspection.attempt('dead letter', where, () => rows.deadLetters.get(tenant, number))
+    if (row === null) continue
     const bySession = numberKey(row.session, number)
     const isListed = snapshot.table('session-dead-letters').has(bySession)
     inspection.compare('dead letter', where, 'listed by its session', true, isListed)

@@ -1,7 +1,9 @@
+import { extendChain } from '../../contracts/hash-chain.ts'
 import { hasEnded } from '../../contracts/http.ts'
-import { decodeAtom, extendChain } from '../atoms.ts'
+import { decodeAtom } from '../atoms.ts'
 import type { SessionRow } from '../interfaces.ts'
 import { keyNumber, numberKey, readNumber, textKey } from '../keys.ts'
+import { decodeChunk } from '../rejected.ts'
 import { Follower, type Inspection } from './inspection.ts'
 import { hex, type OccurrenceSums } from './occurrences.ts'
 import { checkQueues, type QueueTables } from './queues.ts'
@@ -149,10 +151,12 @@ function checkRejected(
     const found = keyNumber(key, 1)
     const place = { ...where, seq: found }
     inspection.compare('rejected', place, 'seq', seq, found)
-    seq = found + 1
-    inspection.counts.rejected += 1
     inspection.addBytes(row.tenant, key.byteLength + value.byteLength)
-    inspection.attempt('rejected', place, () => inspection.rows.rejected.list(row.number, found, 1))
+    const chunk = inspection.attempt('rejected', place, () => decodeChunk(value))
+    const records = chunk?.records.length
+    // How many a chunk held that cannot be read nobody knows: then what follows is damage too.
+    seq = found + (records ?? 1)
+    inspection.counts.rejected += records ?? 0
   }
   inspection.compare('session', where, 'rejected rows up to', row.rejectedRows, seq)
 }

@@ -12,7 +12,7 @@ import { limits } from '../../limits.ts'
 import type { DeadLetterRow } from '../../store/interfaces.ts'
 import { Reply, type RequestContext, route } from '../route.ts'
 import { startedJob } from './jobs.ts'
-import { findSession, numberCursor, PageQuery } from './session-params.ts'
+import { findSession, listCursor, nextCursorOf, numberCursor, PageQuery } from './session-params.ts'
 
 const base = '/api/streaming/dlq'
 const DeadLetterParams = Type.Object({
@@ -40,13 +40,10 @@ export const listDeadLetters = route({
       ...(session === null ? {} : { session: session.number }),
       ...(query.errorCode === undefined ? {} : { code: query.errorCode }),
     }
-    const before = query.cursor === undefined ? null : numberCursor(query.cursor)
-    const rows = context.deadLetters.list(tenant, filter, limit + 1, before)
-    const page = rows.slice(0, limit)
-    const last = page.at(-1)
+    const page = context.deadLetters.list(tenant, filter, limit, listCursor(query.cursor))
     return {
-      deadLetters: page.map((row) => deadLetterReport(context, row)),
-      nextCursor: rows.length > limit && last !== undefined ? String(last.number) : null,
+      deadLetters: page.rows.map((row) => deadLetterReport(context, row)),
+      nextCursor: nextCursorOf(page),
     }
   },
 })

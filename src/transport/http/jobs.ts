@@ -5,7 +5,7 @@ import { jobStatus, jobStatusPath } from '../../ingest/job-report.ts'
 import { limits } from '../../limits.ts'
 import type { JobRow } from '../../store/interfaces.ts'
 import { Reply, type RequestContext, route } from '../route.ts'
-import { findSession, numberCursor } from './session-params.ts'
+import { findSession, listCursor, nextCursorOf } from './session-params.ts'
 
 const base = '/api/streaming/jobs'
 
@@ -31,14 +31,8 @@ export const listJobs = route({
       ...(query.status === undefined ? {} : { status: query.status }),
       ...(session === null ? {} : { session: session.number }),
     }
-    const before = query.cursor === undefined ? null : numberCursor(query.cursor)
-    const rows = store.jobs.list(tenant, filter, limit + 1, before)
-    const page = rows.slice(0, limit)
-    const last = page.at(-1)
-    return {
-      jobs: page.map((job) => report(context, job)),
-      nextCursor: rows.length > limit && last !== undefined ? String(last.number) : null,
-    }
+    const page = store.jobs.list(tenant, filter, limit, listCursor(query.cursor))
+    return { jobs: page.rows.map((job) => report(context, job)), nextCursor: nextCursorOf(page) }
   },
 })
 

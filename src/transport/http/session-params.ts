@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { invalidParameter, sessionNotFound } from '../../contracts/errors.ts'
 import { limits } from '../../limits.ts'
-import type { SessionRow } from '../../store/interfaces.ts'
+import type { Page, SessionRow } from '../../store/interfaces.ts'
 import type { Services } from '../services.ts'
 
 export const SessionParams = Type.Object({
@@ -28,6 +28,14 @@ export function sessionExists(
 export const PageQuery = {
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.pageLimitMax })),
   cursor: Type.Optional(Type.String({ description: 'nextCursor of the page before' })),
+}
+
+/** `nextCursor` of a list whose pages the store names. */
+export const nextCursorOf = ({ next }: Page<unknown>) => (next === null ? null : String(next))
+
+/** `cursor` of the same, null where none is given. Throws Refusal `INVALID_PARAMETER`. */
+export function listCursor(cursor: string | undefined): number | null {
+  return cursor === undefined ? null : numberCursor(cursor)
 }
 
 /**

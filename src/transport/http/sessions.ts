@@ -13,7 +13,7 @@ import {
 import { isoTime, sessionEnded, sessionStatus } from '../../ingest/session-report.ts'
 import { limits } from '../../limits.ts'
 import { Reply, route } from '../route.ts'
-import { findSession, numberCursor, SessionParams } from './session-params.ts'
+import { findSession, listCursor, nextCursorOf, SessionParams } from './session-params.ts'
 
 const base = '/api/streaming/sessions'
 
@@ -60,16 +60,15 @@ export const listSessions = route({
   errors: [],
   handle: ({ query }, { tenant, sessions }) => {
     const limit = query.limit ?? limits.sessionsPageLimitDefault
-    const before = query.cursor === undefined ? null : numberCursor(query.cursor)
     const filter = {
       ...(query.status === undefined ? {} : { status: query.status }),
       ...(query.type === undefined ? {} : { type: query.type }),
     }
-    const rows = sessions.list(tenant, filter, limit + 1, before)
-    const page = rows.slice(0, limit)
-    const last = page.at(-1)
-    const nextCursor = rows.length > limit && last !== undefined ? String(last.number) : null
-    return { sessions: page.map((row) => sessionStatus(row)), nextCursor }
+    const page = sessions.list(tenant, filter, limit, listCursor(query.cursor))
+    return {
+      sessions: page.rows.map((row) => sessionStatus(row)),
+      nextCursor: nextCursorOf(page),
+    }
   },
 })
 
