@@ -86,7 +86,11 @@ export class Batch {
    */
   applied = false
 
-  constructor(readonly number: number) {
+  /** `isRecovered`: its uploads come from the journal, so that none may be missing. */
+  constructor(
+    readonly number: number,
+    readonly isRecovered = false,
+  ) {
     this.firstAttempt = new Promise((resolve) => {
       this.resolveFirstAttempt = resolve
     })

@@ -102,7 +102,7 @@ export class Batcher {
    */
   recover(batchNumber: number): void {
     const { store, clock } = this.#services
-    const batch = new Batch(batchNumber)
+    const batch = new Batch(batchNumber, true)
     for (const head of store.journal.heads(this.#session, batchNumber)) {
       batch.add(journaledEntry(head))
     }
@@ -238,6 +238,9 @@ export class Batcher {
   async #attempt(batch: Batch): Promise<void> {
     try {
       await journaled(batch)
+      if (batch.isRecovered && batch.entries.length === 0) {
+        throw new JournalDamage('no upload of the batch is left')
+      }
       while (batch.entries.length > 0 && !(await this.#process(batch))) await journaled(batch)
       this.#services.metrics.atoms.inc({ type: this.#type }, batch.records)
       this.#settle(batch)
@@ -335,7 +338,7 @@ export class Batcher {
     batch.resolveFirstAttempt('failed')
     await journaled(batch)
     if (this.#stopped) return
-    if (batch.entries.length === 0) return this.#settle(batch)
+    if (batch.entries.length === 0 && !batch.isRecovered) return this.#settle(batch)
     if (diagnosis.kind === 'waiting') return this.#retryAfter(batch, waitMs(batch))
     batch.waits = 0
     try {

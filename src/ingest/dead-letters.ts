@@ -142,7 +142,7 @@ export class DeadLetterService {
         batches: rows.length,
         records: rows.reduce((sum, row) => sum + row.records, 0),
       })
-      for (const row of rows) requeue(transaction, row, job)
+      for (const row of rows) requeue(transaction, row, job, this.#journaledRecords(row))
       return { job, rows }
     })
     for (const { session, batch } of rows) this.#sessions.redrive(session, batch)
@@ -182,6 +182,12 @@ export class DeadLetterService {
     }
   }
 
+  /** Fewer than the dead letter tells of where its journal is damaged. */
+  #journaledRecords({ session, batch }: DeadLetterRow): number {
+    const heads = this.#store.journal.heads(session, batch)
+    return heads.reduce((sum, { records }) => sum + records, 0)
+  }
+
   /** Nobody finds what belongs to a session that is being removed. */
   #isKept(row: DeadLetterRow): boolean {
     return this.#store.sessions.get(row.session) !== null
@@ -202,10 +208,15 @@ export class DeadLetterService {
 }
 
 /** From dead letter to a batch that is due now; its history and its id go along. */
-function requeue(transaction: Transaction, row: DeadLetterRow, job: JobRow): void {
+function requeue(
+  transaction: Transaction,
+  row: DeadLetterRow,
+  job: JobRow,
+  journaledRecords: number,
+): void {
   const session = transaction.session(row.session)
-  session.recordsDead -= row.records
-  session.recordsQueued += row.records
+  session.recordsDead -= journaledRecords
+  session.recordsQueued += journaledRecords
   session.deadLetters -= 1
   transaction.deleteDeadLetter(row)
   transaction.putRetry({

@@ -2,7 +2,7 @@ import type { Entry, Range } from './database.ts'
 import type { Page } from './interfaces.ts'
 import { keyNumber, lastNumber, numberKey } from './keys.ts'
 
-/** A tenant's or session's rows below number `before`, the newest first; all of them where it is null. */
+/** A tenant's or session's rows below number `before`, newest first; all where it is null. */
 export function newestFirst(prefix: number, before: number | null): Range {
   const from = numberKey(prefix, before === null ? lastNumber : Math.max(before - 1, 0))
   return { from, to: numberKey(prefix, 0), reverse: true }
@@ -14,10 +14,10 @@ export function oldestFirst(prefix: number, after: number | null): Range {
 }
 
 /**
- * The next rows of an index whose keys are a prefix and a row's number. `rowOf` gives the row behind an
- * entry, null where the filter leaves it out: what the entry itself tells should be checked before the
- * row is read. Looks on past `limit` for one more row, so that a last page says that it is the last, but
- * at no more than `scanRowsMax` entries.
+ * The next rows of an index whose keys are a prefix and a row's number. `rowOf` gives the row behind
+ * an entry, null where the filter leaves it out: what the entry itself tells should be checked before
+ * the row is read. Looks on past `limit` for one more row, so that a last page says that it is the
+ * last, but at no more than `scanRowsMax` entries.
  */
 export function readPage<T>(
   entries: Iterable<Entry>,

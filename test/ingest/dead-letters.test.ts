@@ -241,3 +241,33 @@ test('an end that meets a redrive waits for its batch, and timers go on', async 
   // Whichever came first: with its batch it is completed, before it the dead letter made it fail.
   assert.equal(end.status, end.atomsCreated === 4 ? 'completed' : 'failed')
 })
+
+test('what is left of a damaged batch is redriven, and of a lost one the job says so', async (t) => {
+  const ingest = await openFaulty(t)
+  const damaged = async (lost: readonly number[]) => {
+    const session = await ingest.sessions.start(0, { sessionType: 'telemetry', retry })
+    await ingest.upload(session, { records: testRecords(5) })
+    await ingest.upload(session, { records: testRecords(5, 5) })
+    await ingest.store.commit((tx) => {
+      for (const number of lost) tx.deleteJournal(session.number, 1, number)
+    })
+    assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'failed')
+    const [letter] = ingest.deadLetters.list(0, { session: session.number }, 1, null).rows
+    const deadLetterIds = [letter?.id ?? '']
+    const job = await ended(ingest, await ingest.deadLetters.redrive(0, { deadLetterIds }))
+    return { job, row: ingest.row(session) }
+  }
+  const half = await damaged([0])
+  assert.equal(half.job.status, 'completed')
+  assert.deepEqual(
+    [half.row.atomsCreated, half.row.recordsQueued, half.row.recordsDead, half.row.deadLetters],
+    [5, 0, 5, 0],
+  )
+  const whole = await damaged([0, 1])
+  assert.equal(whole.job.error?.code, 'JOURNAL_DAMAGED')
+  assert.deepEqual(
+    [whole.row.atomsCreated, whole.row.recordsQueued, whole.row.recordsDead],
+    [0, 0, 10],
+  )
+  assert.equal(whole.row.deadLetters, 1)
+})

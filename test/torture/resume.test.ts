@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { temporaryFolder } from '../support/server.ts'
+import { faultTest } from './in-test.ts'
 import { differenceFrom, resumeFault, type SeenEvent } from './resume.ts'
 
 function event(number: number, gapFrom: number | null = null): SeenEvent {
@@ -21,17 +21,7 @@ test('a hole, a duplicate, a swap and other data are found, and what a gap event
   assert.notEqual(differenceFrom(log, [event(1), event(3, 2), event(7)]), null)
 })
 
-test('readers that are cut at random, also by restarts of the server, miss and repeat nothing', async (t) => {
-  const folder = await temporaryFolder(t)
-  const report = await resumeFault.inflict({
-    runs: resumeFault.runs.test,
-    thorough: false,
-    seed: 1,
-    folder,
-    signal: t.signal,
-    say: (line) => t.diagnostic(line),
-  })
-  t.diagnostic(report.measured)
-  assert.deepEqual(report.failures, [])
-  assert.equal(report.runs, resumeFault.runs.test)
-})
+faultTest(
+  'readers that are cut at random, also by restarts of the server, miss and repeat nothing',
+  resumeFault,
+)

@@ -12,7 +12,9 @@ test('a list whose filter takes none of the rows it looks at names the page that
   const { url, store } = await openDoor(t)
   const client = new Client(url, ownKey)
   const session = await store.commit((tx) => {
-    const wanted = tx.createSession(newSession('stream-session-0', { tenant: 0, type: 'video' }))
+    const wanted = tx.createSession(
+      newSession('stream-session-0', { tenant: 0, type: 'video', createdAtMs: 1_000 }),
+    )
     tx.createJob(newJob('job-0', { tenant: 0, status: 'failed' }))
     tx.putDeadLetter(newDeadLetter(wanted.number, 0, { tenant: 0, code: 'WANTED' }))
     for (let index = 1; index <= limits.listScanRowsMax; index += 1) {
@@ -43,10 +45,10 @@ test('a list whose filter takes none of the rows it looks at names the page that
   const noLetter = (await client.get(`${base}/dlq`, wanted)).as(DeadLetterList)
   assert.deepEqual(noLetter, { deadLetters: [], nextCursor: '2' })
   const letters = (await client.get(`${base}/dlq`, { ...wanted, cursor: '2' })).as(DeadLetterList)
-  assert.deepEqual(letters.deadLetters.length, 1)
+  assert.equal(letters.deadLetters.length, 1)
   assert.equal(letters.nextCursor, null)
   for (const path of ['sessions', 'jobs', 'dlq']) {
     const reply = await client.get(`${base}/${path}`, { cursor: 'x' })
-    assert.equal(reply.status, 400, path)
+    reply.refused(400, 'INVALID_PARAMETER')
   }
 })
