@@ -406,9 +406,11 @@ export class Router {
 
   /** Long replies wait in memory for slow readers: they have a budget too, until they have left. */
   #holdReply({ exchange }: Call, body: unknown): void {
-    if (!(body instanceof Uint8Array)) return
+    const length = typeof body === 'string' || body instanceof Uint8Array ? body.length : 0
+    // What leaves in one write holds nothing back, and small replies must not be refused.
+    if (length <= limits.replyWriteBytesMax) return
     const lease = this.#replies.lease()
-    lease.grow(body.byteLength)
+    lease.grow(length)
     exchange.onClosed(() => lease.release())
   }
 
