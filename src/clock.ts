@@ -23,3 +23,21 @@ export const systemClock: Clock = {
     return { cancel: () => clearTimeout(timer) }
   },
 }
+
+/** What the promise comes to, or null where that takes longer; rejects where it does in time. */
+export async function settledWithin<T>(
+  clock: Clock,
+  promise: Promise<T>,
+  timeoutMs: number,
+): Promise<T | null> {
+  let tellLate = () => {}
+  const late = new Promise<null>((resolve) => {
+    tellLate = () => resolve(null)
+  })
+  const alarm = clock.after(timeoutMs, tellLate)
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    alarm.cancel()
+  }
+}

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import { type Clock, settledWithin } from '../clock.ts'
 import type { MergeTask, SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
@@ -183,13 +183,8 @@ export class Batcher {
   }
 
   async #awaitBatch(batch: Batch, entry: BatchEntry): Promise<void> {
-    let cancel = () => {}
-    const late = new Promise<'late'>((resolve) => {
-      const alarm = this.#services.clock.after(limits.batchWaitMs, () => resolve('late'))
-      cancel = () => alarm.cancel()
-    })
-    const result = await Promise.race([batch.firstAttempt, late])
-    cancel()
+    const { clock } = this.#services
+    const result = await settledWithin(clock, batch.firstAttempt, limits.batchWaitMs)
     if (result !== 'processed') await this.#journal(batch, entry, true)
   }
 

@@ -1,4 +1,4 @@
-import type { Alarm } from '../clock.ts'
+import { type Alarm, settledWithin } from '../clock.ts'
 import { Refusal, retryLater, sessionNotFound } from '../contracts/errors.ts'
 import {
   type EndSession,
@@ -204,17 +204,8 @@ export class SessionService {
 
   async #finishWithin(row: SessionRow, ending: Ending, timeoutMs: number): Promise<SessionRow> {
     const finishing = this.#finish(row, ending)
-    let cancel = () => {}
-    const timeout = new Promise<null>((resolve) => {
-      const alarm = this.#services.clock.after(timeoutMs, () => resolve(null))
-      cancel = () => alarm.cancel()
-    })
-    try {
-      const ended = await Promise.race([finishing, timeout])
-      if (ended !== null) return ended
-    } finally {
-      cancel()
-    }
+    const ended = await settledWithin(this.#services.clock, finishing, timeoutMs)
+    if (ended !== null) return ended
     finishing.catch((error: unknown) => this.#endFailed(row, error))
     await this.#storeEnding(row, ending)
     return this.#services.store.sessions.get(row.number) ?? row
