@@ -1,4 +1,10 @@
-import type { AtomRow, SessionEnded, SessionStatus } from '../src/contracts/http.ts'
+import type {
+  AtomRow,
+  JobCancelled,
+  JobStatusReply,
+  SessionEnded,
+  SessionStatus,
+} from '../src/contracts/http.ts'
 
 export interface StartedSession {
   readonly sessionId: string
@@ -18,6 +24,7 @@ export class Api {
   constructor(
     readonly baseUrl: string,
     readonly apiKey: string,
+    readonly signal: AbortSignal | null = null,
   ) {}
 
   start(settings: Readonly<Record<string, unknown>>): Promise<StartedSession> {
@@ -46,6 +53,16 @@ export class Api {
     return this.#json(`/api/streaming/sessions/${sessionId}/atoms?${new URLSearchParams(query)}`)
   }
 
+  /** Its status now, or once status or phase have changed or `waitS` seconds are over. */
+  job(jobId: string, waitS?: number): Promise<JobStatusReply> {
+    const query = waitS === undefined ? '' : `?wait=${waitS}`
+    return this.#json(`/api/streaming/jobs/${jobId}/status${query}`)
+  }
+
+  cancelJob(jobId: string): Promise<JobCancelled> {
+    return this.#json(`/api/streaming/jobs/${jobId}/cancel`, {})
+  }
+
   async blob(hash: string): Promise<Buffer> {
     const reply = await this.#fetch(`/api/atoms/${hash}`)
     return Buffer.from(await reply.arrayBuffer())
@@ -64,6 +81,7 @@ export class Api {
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: this.signal,
     })
     if (reply.status === 200) return reply
     throw new Error(`${path}: ${reply.status} ${(await reply.text()).slice(0, 500)}`)

@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { findFfmpeg } from '../src/codecs/ffmpeg/binary.ts'
 import type { BodySpec } from './bodies.ts'
 import { benchCodecs } from './codecs.ts'
 import { LoadProcess } from './load-process.ts'
 import { describeMachine } from './machine.ts'
+import { benchMedia } from './media.ts'
 import type { BenchOptions } from './options.ts'
 import { type BenchReport, plainOutcome, type RowOutcome } from './report.ts'
 import { allRows, quickened, type Row, speedUp, units } from './rows.ts'
@@ -59,6 +61,7 @@ export async function runBench(
       ...(await startRows(bench)),
       ...(await clientRows(bench)),
       ...(await serverRows(bench)),
+      ...(await benchMedia(bench, await findFfmpeg(null))),
     ]
     const codecs = bench.selects('codecs') ? await benchCodecs(options.quick, progress, signal) : []
     if (rows.length === 0 && codecs.length === 0) throw new Error(`no row matches ${options.only}`)

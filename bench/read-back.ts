@@ -27,7 +27,7 @@ const readPagesMax = 2_000
 const shownMismatchesMax = 5
 
 /** Collects what differs, the first few in words. */
-class Differences {
+export class Differences {
   readonly #shown: string[] = []
   #count = 0
 
@@ -160,7 +160,7 @@ async function compareMedia(
   return { recordsCompared: atoms.length, blobsCompared }
 }
 
-async function listAtoms(api: Api, sessionId: string): Promise<AtomRow[]> {
+export async function listAtoms(api: Api, sessionId: string): Promise<AtomRow[]> {
   const atoms: AtomRow[] = []
   let cursor: string | null = null
   do {

@@ -64,6 +64,7 @@ const titles = {
   information: 'For information',
   client: 'The load process against a server that does nothing',
   server: 'Server',
+  media: 'Media files: the whole upload, on a server of its own',
 } as const
 export type ReportTable = keyof typeof titles
 
@@ -185,7 +186,11 @@ function formatVerdict(report: BenchReport): string {
   const missed = report.rows.filter((row) => row.verdict === 'missed')
   if (missed.length > 0) return `MISSED: ${missed.map((row) => row.id).join(', ')}`
   if (report.quick) return 'Quick run: counts hold, speed was not judged.'
-  const beyond = report.rows.filter((row) => row.verdict === 'not judged').map((row) => row.id)
-  if (beyond.length > 0) return `All other rows met; beyond this disk: ${beyond.join(', ')}`
-  return 'All rows met.'
+  const ids = (verdict: Verdict) =>
+    report.rows.flatMap((row) => (row.verdict === verdict ? [row.id] : []))
+  const exceptions = [
+    { text: 'not judged (see the notes)', rows: ids('not judged') },
+    { text: 'not run', rows: ids('not run') },
+  ].flatMap(({ text, rows }) => (rows.length > 0 ? [`${text}: ${rows.join(', ')}`] : []))
+  return exceptions.length > 0 ? `All other rows met; ${exceptions.join('; ')}` : 'All rows met.'
 }

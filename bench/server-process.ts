@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { anonBytes } from './processes.ts'
 
 export const projectFolder = fileURLToPath(new URL('../../', import.meta.url))
 const serverModule = fileURLToPath(new URL('../src/main.js', import.meta.url))
@@ -70,6 +70,13 @@ export class ServerProcess {
     }
   }
 
+  /** Of the server where `node` runs it. */
+  get pid(): number {
+    const { pid } = this.#child
+    if (pid === undefined) throw new Error('a server that listens has a process')
+    return pid
+  }
+
   /** The last lines that the server has written, for the reader of a failure. */
   get logTail(): string {
     return this.#log.join('\n')
@@ -96,10 +103,15 @@ export class ServerProcess {
    */
   watchMemory(): void {
     this.#memoryTimer = setInterval(() => {
-      const bytes = anonBytes(this.#child.pid)
+      const bytes = this.anonBytes
       this.#anonBytesMax = Math.max(this.#anonBytesMax, bytes)
       this.#anonBytesMaxSinceMark = Math.max(this.#anonBytesMaxSinceMark, bytes)
     }, memorySampleMs)
+  }
+
+  /** Now; 0 where the system does not tell. */
+  get anonBytes(): number {
+    return anonBytes(this.#child.pid)
   }
 
   /** The most so far; 0 where the system does not tell. */
@@ -109,7 +121,7 @@ export class ServerProcess {
 
   /** The most since this was last asked. */
   takeAnonBytesMax(): number {
-    const bytes = Math.max(this.#anonBytesMaxSinceMark, anonBytes(this.#child.pid))
+    const bytes = Math.max(this.#anonBytesMaxSinceMark, this.anonBytes)
     this.#anonBytesMaxSinceMark = 0
     return bytes
   }
@@ -182,16 +194,6 @@ function listeningUrl(child: ChildProcess, log: string[], signal?: AbortSignal):
       })
     }
   })
-}
-
-function anonBytes(pid: number | undefined): number {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-    return Number(/^RssAnon:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1_024
-  } catch {
-    // Not Linux, or the process has just ended; the row then says that nothing was measured.
-    return 0
-  }
 }
 
 function kill(child: ChildProcess, group: boolean, signal: NodeJS.Signals): void {

@@ -1,6 +1,7 @@
 import type { DiskResult } from './messages.ts'
 
-export type Verdict = 'met' | 'missed' | 'information' | 'not judged'
+/** `not run`: what the row needs is not on this machine. */
+export type Verdict = 'met' | 'missed' | 'information' | 'not judged' | 'not run'
 
 export interface Judgement {
   /** What `measured` had to reach, or for a latency not to pass. */

@@ -30,6 +30,12 @@ export interface Config {
   /** Never more than memory is there for. */
   readonly uploadBytesMax: number
   readonly storeBytesMax: number
+  /** Absolute path; null looks for one. */
+  readonly ffmpeg: string | null
+  /** Never more than the spool takes. */
+  readonly mediaBytesMax: number
+  readonly spoolBytesMax: number
+  readonly mediaTimeoutS: number
   readonly retentionHours: number
   readonly retentionBytes: number
   /** Bound of the memory that the process itself takes. */
@@ -167,6 +173,38 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     unit: 'bytes',
     description: 'The store grows to this, then uploads get 507',
   },
+  ffmpeg: {
+    variable: 'ATOMSTREAM_FFMPEG',
+    kind: {
+      expected: 'a file path',
+      parse: (text) => (text === '' ? undefined : resolve(text)),
+    },
+    standard: null,
+    standardText: "the PATH's, else the one that comes along",
+    unit: 'path',
+    description: 'ffmpeg that decodes media files',
+  },
+  mediaBytesMax: {
+    variable: 'ATOMSTREAM_MEDIA_BYTES_MAX',
+    kind: integer(limits.mediaFileBytesMaxMin, limits.spoolBytesMaxMax),
+    standard: limits.mediaFileBytesMaxDefault,
+    unit: 'bytes',
+    description: 'Largest media file; it is spooled to the data folder, not held in memory',
+  },
+  spoolBytesMax: {
+    variable: 'ATOMSTREAM_SPOOL_BYTES_MAX',
+    kind: integer(limits.mediaFileBytesMaxMin, limits.spoolBytesMaxMax),
+    standard: limits.spoolBytesMaxDefault,
+    unit: 'bytes',
+    description: 'Media files that arrive or wait for their jobs, together; past it they get 503',
+  },
+  mediaTimeoutS: {
+    variable: 'ATOMSTREAM_MEDIA_TIMEOUT_S',
+    kind: integer(1, limits.mediaTimeoutSMax),
+    standard: limits.mediaTimeoutSDefault,
+    unit: 'seconds',
+    description: 'A job on a media file fails after this',
+  },
   retentionHours: {
     variable: 'ATOMSTREAM_RETENTION_HOURS',
     kind: integer(0, limits.retentionHoursMax),
@@ -252,6 +290,7 @@ export function loadConfig(
   const memoryMaxMiB = read('memoryMaxMiB')
   const workers = read('workers')
   requireMemoryFor(workers, memoryMaxMiB)
+  const spoolBytesMax = read('spoolBytesMax')
   return {
     host: read('host'),
     port: read('port'),
@@ -266,6 +305,10 @@ export function loadConfig(
     corsOrigins: read('corsOrigins'),
     uploadBytesMax: Math.min(read('uploadBytesMax'), memoryBudgets(memoryMaxMiB).bodyBytesMax),
     storeBytesMax: read('storeBytesMax'),
+    ffmpeg: read('ffmpeg'),
+    mediaBytesMax: Math.min(read('mediaBytesMax'), spoolBytesMax),
+    spoolBytesMax,
+    mediaTimeoutS: read('mediaTimeoutS'),
     retentionHours: read('retentionHours'),
     retentionBytes: read('retentionBytes'),
     memoryMaxMiB,

@@ -75,6 +75,97 @@ export const limits = {
   sampleRateHzMin: 8_000,
   sampleRateHzMax: 192_000,
 
+  // Frames taken out of videos, and segments cut out of audio.
+  imageSideMax: 16_384,
+  frameRateFpsMax: 1_000,
+  frameIntervalMax: 1_000_000,
+  frameIntervalDefault: 30,
+  sceneThresholdDefault: 0.3,
+  /** Of frames that are encoded: those of a file, and pushed ones that are shrunk. */
+  compressionQualityDefault: 85,
+  silenceThresholdDbDefault: -40,
+  minSilenceDurationMsDefault: 300,
+  minSegmentDurationMsDefault: 1_000,
+  maxSegmentDurationMsDefault: 30_000,
+  segmentDurationMsMax: 600_000,
+  energyThresholdDbDefault: 12,
+  speechAggressivenessDefault: 2,
+  /** A segment is cut before it has more: at 192 kHz, 8 channels and 32 bit after 5 s. */
+  segmentBytesMax: 32 * MiB,
+  /** A buffer whose time is off by more from where the audio before it ends begins anew. */
+  audioGapMs: 1_000,
+  /** Chunks of a WAV file on disk that are walked over: 4 GB may hold 500 million. */
+  wavChunksMax: 65_536,
+  /** Of a WAV file on disk, at a time. */
+  wavReadBytes: 256 * KiB,
+
+  /** Frames or buffers of a session whose batches follow each other that one task takes. */
+  streamTaskBytesMax: 8 * MiB,
+
+  // Media files.
+  mediaFileBytesMaxDefault: 4 * 1024 * MiB,
+  mediaFileBytesMaxMin: 1 * MiB,
+  /** All spooled files together. */
+  spoolBytesMaxDefault: 16 * 1024 * MiB,
+  spoolBytesMaxMax: 64 * 1024 * 1024 * MiB,
+  /** Bytes of one upload that wait for the disk: past it the client is not read. */
+  spoolWriteBytesMax: 4 * MiB,
+  /**
+   * The socket library reads on, held back or not, for as long as a read fills its 512 KB, as a sender on
+   * the same machine can: 360 MB came so. What waits past this is written before the next read.
+   */
+  spoolHeldBytesMax: 24 * MiB,
+  /** What one write takes: as much as one read of the socket gives. */
+  spoolBlockBytes: 512 * KiB,
+  spoolBlocksKeptMax: 16,
+  /** Free space of the disk that the spool leaves to the store: files become atoms there. */
+  spoolReserveBytes: 64 * MiB,
+  /** Media jobs at work at a time, and those of one tenant that wait. */
+  mediaJobsRunningMax: 2,
+  mediaJobsQueuedMax: 1_000,
+  /** From the start of a job's work to its end. */
+  mediaTimeoutSDefault: 3_600,
+  mediaTimeoutSMax: 86_400,
+  /** A decoder that is read and tells nothing for so long hangs. */
+  mediaStallMs: 30_000,
+  /** A worker that was told to stop and has not is ended. */
+  mediaCancelGraceMs: 500,
+  /** A decoder that was killed and is still there after so long is left to the system. */
+  decoderKillWaitMs: 1_000,
+  /** An ffmpeg that does not tell its version within this time is none. */
+  ffmpegVersionTimeoutMs: 5_000,
+  /** One allocation of ffmpeg's: the largest picture as 16-bit RGBA is 400 MB. */
+  ffmpegAllocationBytesMax: 512 * MiB,
+  /** Streams of one container; the first that fits is taken. */
+  mediaStreamsMax: 64,
+  /** What is kept of ffmpeg's last words, and the longest line of its log that is looked at. */
+  decoderLogLinesMax: 20,
+  decoderLogLineCharsMax: 400,
+  /** Packets whose order of presentation is not settled yet: H.264 and H.265 hold back 16 frames. */
+  mediaReorderPacketsMax: 1_024,
+  /** Keyframes that a video may have where not every frame is one: 20 bytes each are held. */
+  mediaKeyframesMax: 1_000_000,
+  /** One frame as JPEG: the largest picture at 4 bytes a pixel would still fit. */
+  extractedFrameBytesMax: 200 * MiB,
+  /** A job whose process died this often before it got any further fails. */
+  mediaRunsMax: 3,
+  /** A media thread's heap: frames and samples stand outside of it. */
+  mediaHeapMiBMax: 128,
+  /** Atoms go to the store when so many or so many bytes of them are there, or after so long. */
+  mediaChunkItemsMax: 256,
+  mediaChunkBytesMax: 4 * MiB,
+  mediaChunkDelayMs: 500,
+  /** Chunks that a job may have on their way to the disk; past it the decoder is not read. */
+  mediaChunksInFlightMax: 2,
+  /** Source frames of a video, and samples of each channel of an audio file. */
+  mediaFramesMax: 100_000_000,
+  mediaSamplesMax: 192_000 * 86_400,
+  /** A build before this year is told of at start: its decoders have known faults. */
+  ffmpegYearMin: 2022,
+  /** How long `?wait=` may hold a reply. */
+  jobWaitSMax: 60,
+  jobWaitsMax: 10_000,
+
   // Sessions and schemas.
   sessionNameCharsMax: 256,
   metadataBytesMax: 16 * KiB,
@@ -307,6 +398,15 @@ export const limits = {
 
 assert(limits.uploadRecordsMax <= limits.batchSizeMax, 'an upload must fit into a batch')
 assert(limits.uploadBodyBytesMax <= limits.bodiesInFlightBytesMax, 'one body must fit')
+assert(
+  limits.spoolWriteBytesMax < limits.spoolHeldBytesMax &&
+    2 * limits.spoolHeldBytesMax <= limits.bodiesInFlightBytesMax,
+  'what a file has waiting for the disk must fit',
+)
+assert(
+  limits.spoolReserveBytes > limits.diskReserveBytes,
+  'the store can still add things once the spool cannot',
+)
 assert(limits.uploadBodyBytesMax <= limits.inflatedBodyBytesMax, 'inflating never shrinks the cap')
 assert(
   limits.workerHeapMiBMax * MiB > 3 * limits.inflatedBodyBytesMax,

@@ -62,6 +62,23 @@ export function createMetrics() {
       labelNames: byType,
       registers,
     }),
+    mediaJobs: new Counter({
+      name: 'atomstream_media_jobs_total',
+      help: 'Jobs on files that have ended',
+      labelNames: ['type', 'status'] as const,
+      registers,
+    }),
+    mediaJobsOpen: new Gauge({
+      name: 'atomstream_media_jobs_open',
+      help: 'Jobs on files at work and waiting',
+      labelNames: ['state'] as const,
+      registers,
+    }),
+    spoolBytes: new Gauge({
+      name: 'atomstream_spool_bytes',
+      help: 'Bytes of uploaded files that wait for their jobs, announced ones included',
+      registers,
+    }),
     bytes: new Counter({
       name: 'atomstream_upload_bytes_total',
       help: 'Bytes of acknowledged uploads as they came over the wire',

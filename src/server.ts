@@ -1,18 +1,26 @@
+import { join } from 'node:path'
 import { newApiKey } from './cli/keys.ts'
 import { systemClock } from './clock.ts'
+import { findFfmpeg } from './codecs/ffmpeg/binary.ts'
 import { type Config, storeOptions } from './config.ts'
+import type { FfmpegBinary } from './contracts/media.ts'
 import { EventHub } from './events/hub.ts'
 import { DeadLetterService } from './ingest/dead-letters.ts'
 import { IdempotentUploads } from './ingest/idempotency.ts'
+import { JobService } from './ingest/job-service.ts'
+import { JobWatch } from './ingest/job-watch.ts'
+import { MediaJobService } from './ingest/media-jobs.ts'
 import { RecordReader } from './ingest/record-reader.ts'
 import { Retention } from './ingest/retention.ts'
 import { SessionService } from './ingest/sessions.ts'
+import { Spool } from './ingest/spool.ts'
 import { UploadService } from './ingest/uploads.ts'
 import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
 import { MemoryGauge } from './memory.ts'
 import { createMetrics } from './metrics.ts'
 import { Decoder } from './pool/decoder.ts'
+import { MediaPool } from './pool/media-pool.ts'
 import { type WorkerOptions, WorkerPool } from './pool/pool.ts'
 import { type Store, type StoreFailure, scopes } from './store/interfaces.ts'
 import { openStore } from './store/store.ts'
@@ -63,6 +71,9 @@ async function startParts(
   stops: Stop[],
 ): Promise<string> {
   const metrics = createMetrics()
+  // Asks another process for its version, so meanwhile the rest starts.
+  const findingFfmpeg = findFfmpeg(config.ffmpeg)
+  findingFfmpeg.catch(() => undefined)
   const memoryBytesMax = config.memoryMaxMiB * 1024 * 1024
   metrics.memoryBytesMax.set(memoryBytesMax)
   const memory = new MemoryGauge({
@@ -87,6 +98,24 @@ async function startParts(
   const uploads = new UploadService({ sessions, decoder, idempotency, clock, metrics, log })
   const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
+  const spool = await Spool.open({
+    folder: join(config.dataDir, 'spool'),
+    bytesMax: config.spoolBytesMax,
+    fileBytesMax: config.mediaBytesMax,
+  })
+  stops.unshift(() => spool.close())
+  const ffmpeg = await findingFfmpeg
+  reportFfmpeg(ffmpeg, log)
+  const mediaPool = new MediaPool()
+  stops.unshift(() => mediaPool.close())
+  const mediaJobs = new MediaJobService(
+    { store, sessions, idempotency, spool, pool: mediaPool, clock, log, metrics },
+    { ffmpeg, timeoutMs: config.mediaTimeoutS * 1_000 },
+  )
+  stops.unshift(() => mediaJobs.close())
+  const jobs = new JobService({ store, sessions, mediaJobs })
+  const jobWatch = new JobWatch(store, clock)
+  stops.unshift(() => jobWatch.close())
   const hub = new EventHub(store)
   stops.unshift(() => hub.close())
   const transport = createTransport({
@@ -98,10 +127,16 @@ async function startParts(
     uploads,
     records,
     deadLetters,
+    spool,
+    mediaJobs,
+    jobs,
+    jobWatch,
     hub,
     memory,
   })
   stops.unshift(() => transport.close(limits.closeTimeoutMs))
+  // Before a client may write to the spool.
+  await mediaJobs.recover()
   const { url } = await transport.listen(config.host, config.port)
   sessions.recover()
   const { retentionHours: hours, retentionBytes: bytes } = config
@@ -110,6 +145,16 @@ async function startParts(
   retention.start()
   log.info({ url, dataDir: config.dataDir, workers: config.workers }, 'listening')
   return url
+}
+
+function reportFfmpeg(ffmpeg: FfmpegBinary | null, log: Logger): void {
+  if (ffmpeg === null) {
+    log.warn('no ffmpeg was found: of media files only WAV is taken')
+    return
+  }
+  const isOld = ffmpeg.year !== null && ffmpeg.year < limits.ffmpegYearMin
+  const hint = isOld ? 'an old build: install a newer one, or set ATOMSTREAM_FFMPEG' : undefined
+  log.info({ ...ffmpeg, hint }, 'ffmpeg')
 }
 
 /** Every stop runs, even where one throws. */

@@ -58,6 +58,7 @@ function summaryText({ sound, damages, counts, durationMs }: VerificationSummary
     ['blobs', counts.blobs],
     ['bytes of blobs', counts.blobBytes],
     ['journal entries', counts.journalEntries],
+    ['pending buffers', counts.pendingBuffers],
     ['events', counts.events],
     ['rejected records', counts.rejected],
     ['dead letters', counts.deadLetters],

@@ -1,4 +1,4 @@
-import sharp, { type OutputInfo } from 'sharp'
+import sharp, { type OutputInfo, type Sharp } from 'sharp'
 import { limits } from '../limits.ts'
 import type { JpegStructure } from './jpeg.ts'
 import { MediaFault } from './media-fault.ts'
@@ -29,18 +29,58 @@ export async function verifyPixels(bytes: Uint8Array, structure: JpegStructure):
   }
 }
 
+/** Samples of a scene picture: red, green and blue of so many pixels square. */
+const pictureSide = 64
+
+/**
+ * A frame as scenes are told apart by: 64×64 pixels of 8-bit RGB, its aspect given up. libjpeg shrinks
+ * while it decodes, so that a 1920×1080 frame takes about 5 ms. Throws MediaFault as verifyPixels.
+ */
+export async function scenePicture(bytes: Uint8Array): Promise<Uint8Array> {
+  const { data } = await decoded(bytes, (image) =>
+    image
+      .resize(pictureSide, pictureSide, { fit: 'fill' })
+      .toColourspace('srgb')
+      .removeAlpha()
+      .raw()
+      .toBuffer({ resolveWithObject: true }),
+  )
+  return Uint8Array.from(data)
+}
+
+/**
+ * A frame as a JPEG that fits inside `size`, its aspect kept, or of its own size where that is null.
+ * Throws MediaFault as verifyPixels.
+ */
+export async function thumbnail(
+  bytes: Uint8Array,
+  size: { readonly width: number; readonly height: number } | null,
+  quality: number | null,
+): Promise<{ bytes: Uint8Array; width: number; height: number }> {
+  const { data, info } = await decoded(bytes, (image) => {
+    const fitted = size === null ? image : image.resize({ ...size, fit: 'inside' })
+    return fitted
+      .jpeg({ quality: quality ?? limits.compressionQualityDefault })
+      .toBuffer({ resolveWithObject: true })
+  })
+  return { bytes: data, width: info.width, height: info.height }
+}
+
 async function decode(bytes: Uint8Array): Promise<OutputInfo> {
+  const { info } = await decoded(bytes, (image) =>
+    image.extractChannel(0).raw().toBuffer({ resolveWithObject: true }),
+  )
+  return info
+}
+
+async function decoded<T>(bytes: Uint8Array, use: (image: Sharp) => Promise<T>): Promise<T> {
   try {
-    const { info } = await sharp(bytes, {
+    const image = sharp(bytes, {
       failOn: 'warning',
       limitInputPixels: limits.imagePixelsMax,
       sequentialRead: true,
     })
-      .timeout({ seconds: limits.imageDecodeTimeoutS })
-      .extractChannel(0)
-      .raw()
-      .toBuffer({ resolveWithObject: true })
-    return info
+    return await use(image.timeout({ seconds: limits.imageDecodeTimeoutS }))
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     throw new MediaFault('malformed', 0, `The JPEG cannot be decoded: ${firstLine(message)}`)

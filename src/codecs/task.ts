@@ -29,5 +29,20 @@ export async function runTask(task: WorkerTask): Promise<TaskOutcome> {
       const result = readRecords(task)
       return { result, transfer: readBuffers(result) }
     }
+    // What only sessions with frames or audio to cut need is loaded by the worker that meets one.
+    case 'select': {
+      const { select } = await import('./frames/select.ts')
+      const result = await select(task)
+      return { result, transfer: [result.buffer] }
+    }
+    case 'analyse': {
+      const { analyse } = await import('./audio/stream.ts')
+      return { result: await analyse(task), transfer: [] }
+    }
+    case 'cut': {
+      const { cut } = await import('./audio/stream.ts')
+      const result = cut(task)
+      return { result, transfer: [result.buffer] }
+    }
   }
 }

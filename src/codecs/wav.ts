@@ -36,6 +36,9 @@ const refusedContainers: Readonly<Record<string, string>> = {
   BW64: '64-bit WAV (BW64)',
 }
 
+/** A data chunk's length where the writer did not know it. */
+const unknownLength = 0xffffffff
+
 interface Chunk {
   readonly byteOffset: number
   readonly byteLength: number
@@ -49,23 +52,72 @@ interface Header {
   readonly bitDepth: number
 }
 
+/** A WAV file whose header is walked over: one in memory, or one on disk that is not read whole. */
+export interface WavBytes {
+  readonly length: number
+  /** Those bytes, less where the file ends before. */
+  at(byteOffset: number, byteLength: number): Buffer
+}
+
+/** What the header of a file tells, and how much of what it claims is not there. */
+export interface WavLayout extends WavStructure {
+  /** Samples of each channel that are claimed and missing; 0 unless `truncation` is `keep`. */
+  readonly missing: number
+  /** The `fmt ` chunk's own bytes. */
+  readonly formatBytes: Buffer
+}
+
 /**
  * Reads a whole WAV file: its header is checked against its bytes here, because wavefile believes
  * whatever a header says, then wavefile parses it and must agree. Throws MediaFault.
  */
 export function readWav(bytes: Uint8Array): WavStructure {
+  const file = inMemory(bytes)
+  const { missing: _missing, formatBytes, ...structure } = layOutWav(file, 'refuse')
+  const data = file.at(structure.dataByteOffset, structure.dataByteLength)
+  confirmWav(formatBytes, data, structure)
+  return structure
+}
+
+/** The same of a file that `readWav` has found sound, at the cost of its header alone. */
+export function readWavHeader(bytes: Uint8Array): WavStructure {
+  const {
+    missing: _missing,
+    formatBytes: _formatBytes,
+    ...structure
+  } = layOutWav(inMemory(bytes), 'refuse')
+  return structure
+}
+
+function inMemory(bytes: Uint8Array): WavBytes {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  checkContainer(file)
-  const { format: formatChunk, data } = findChunks(file)
-  const header = readFormat(file, formatChunk)
+  return {
+    length: file.length,
+    at: (byteOffset, byteLength) => file.subarray(byteOffset, byteOffset + byteLength),
+  }
+}
+
+/**
+ * Finds and checks the chunks of a WAV file. With `keep`, one that ends within its samples is laid out
+ * as far as it goes, and one whose length its writer did not know (all bits set, as writers to a pipe leave
+ * it) up to its end. Throws MediaFault.
+ */
+export function layOutWav(file: WavBytes, truncation: 'refuse' | 'keep'): WavLayout {
+  checkContainer(file, truncation)
+  const { format: formatChunk, data, claimed } = findChunks(file, truncation)
+  const formatBytes = file.at(formatChunk.byteOffset, formatChunk.byteLength)
+  const header = readFormat(formatBytes, formatChunk)
   const format = checkFormat(formatChunk, header)
-  if (data.byteLength === 0) fault('empty', data.byteOffset, 'The WAV file holds no samples')
-  if (data.byteLength % header.blockAlign !== 0) {
+  const { channels, sampleRate, bitDepth, blockAlign } = header
+  if (claimed === 0) fault('empty', data.byteOffset, 'The WAV file holds no samples')
+  const isCutOff = claimed > data.byteLength
+  if (!isCutOff && data.byteLength % blockAlign !== 0) {
     fault('malformed', data.byteOffset, 'The WAV data is not a whole number of sample frames')
   }
-  const frames = data.byteLength / header.blockAlign
-  const { channels, sampleRate, bitDepth } = header
-  const structure = {
+  const frames = Math.floor(data.byteLength / blockAlign)
+  if (frames === 0) fault('truncated', data.byteOffset, 'The WAV file ends before its samples')
+  const isUnknown = claimed === unknownLength
+  return {
     format,
     sampleRate,
     channels,
@@ -73,29 +125,31 @@ export function readWav(bytes: Uint8Array): WavStructure {
     frames,
     durationMs: (frames * 1000) / sampleRate,
     dataByteOffset: data.byteOffset,
-    dataByteLength: data.byteLength,
+    dataByteLength: frames * blockAlign,
+    missing: isUnknown ? 0 : Math.floor(claimed / blockAlign) - frames,
+    formatBytes,
   }
-  confirm(file, formatChunk, structure)
-  return structure
 }
 
-function checkContainer(file: Buffer): void {
+function checkContainer(file: WavBytes, truncation: 'refuse' | 'keep'): void {
   if (file.length === 0) fault('empty', 0, 'The WAV file is empty')
-  const container = file.toString('latin1', 0, 4)
+  const head = file.at(0, 16)
+  const container = head.toString('latin1', 0, 4)
   const refused = refusedContainers[container]
   if (refused !== undefined) fault('unsupported', 0, `${refused} is not taken`)
   if (
     !'RIFF'.startsWith(container) ||
-    (file.length >= 12 && file.toString('latin1', 8, 12) !== 'WAVE')
+    (file.length >= 12 && head.toString('latin1', 8, 12) !== 'WAVE')
   ) {
-    const name = nameByMagic(file) ?? 'not a WAV file'
+    const name = nameByMagic(head) ?? 'not a WAV file'
     fault('wrong-format', 0, `Expected a WAV file, but this is ${name}`)
   }
   if (file.length < 12) fault('truncated', file.length, 'The WAV file is truncated in its header')
-  const claimed = file.readUInt32LE(4) + 8
+  const claimed = head.readUInt32LE(4) + 8
   // A writer may count the pad byte of an odd data chunk or leave it out, in the size and in the
   // file.
-  if (claimed > file.length + (claimed % 2 === 0 && file.length % 2 === 1 ? 1 : 0)) {
+  const padding = claimed % 2 === 0 && file.length % 2 === 1 ? 1 : 0
+  if (claimed > file.length + padding && truncation === 'refuse') {
     fault('truncated', 4, `The WAV header claims ${claimed} bytes, ${file.length} are there`)
   }
   if (file.length > claimed + (claimed % 2)) {
@@ -103,23 +157,40 @@ function checkContainer(file: Buffer): void {
   }
 }
 
+interface Chunks {
+  readonly format: Chunk
+  /** What is there of it. */
+  readonly data: Chunk
+  /** Bytes that the data chunk claims. */
+  readonly claimed: number
+}
+
 /** Walks the chunks up to the end; `fmt ` and `data` must be there once, in this order. */
-function findChunks(file: Buffer): { readonly format: Chunk; readonly data: Chunk } {
+function findChunks(file: WavBytes, truncation: 'refuse' | 'keep'): Chunks {
   let format: Chunk | null = null
   let data: Chunk | null = null
+  let claimed = 0
   let at = 12
   while (at < file.length) {
-    if (file.length - at < 8) fault('malformed', at, 'The WAV file ends inside a chunk header')
-    const id = file.toString('latin1', at, at + 4)
-    const chunk = { byteOffset: at + 8, byteLength: file.readUInt32LE(at + 4) }
-    if (chunk.byteLength > file.length - chunk.byteOffset) {
+    // What is cut off behind the samples is none of their business.
+    const isComplete = data !== null && truncation === 'keep'
+    if (file.length - at < 8) {
+      if (isComplete) break
+      fault('malformed', at, 'The WAV file ends inside a chunk header')
+    }
+    const head = file.at(at, 8)
+    const id = head.toString('latin1', 0, 4)
+    const left = file.length - at - 8
+    const byteLength = head.readUInt32LE(4)
+    const isKept = truncation === 'keep' && (isComplete || id === 'data')
+    if (byteLength > left && !isKept) {
       fault(
         'truncated',
         at + 4,
-        `The WAV chunk '${printable(id)}' claims ${chunk.byteLength} bytes, ` +
-          `${file.length - chunk.byteOffset} are there`,
+        `The WAV chunk '${printable(id)}' claims ${byteLength} bytes, ${left} are there`,
       )
     }
+    const chunk = { byteOffset: at + 8, byteLength: Math.min(byteLength, left) }
     if (id === 'fmt ') {
       if (format !== null) fault('malformed', at, 'The WAV file holds more than one fmt chunk')
       format = chunk
@@ -127,46 +198,48 @@ function findChunks(file: Buffer): { readonly format: Chunk; readonly data: Chun
       if (format === null) fault('malformed', at, 'The WAV file has data before its fmt chunk')
       if (data !== null) fault('malformed', at, 'The WAV file holds more than one data chunk')
       data = chunk
+      claimed = byteLength
     }
-    at = chunk.byteOffset + chunk.byteLength + (chunk.byteLength % 2)
+    at = chunk.byteOffset + byteLength + (byteLength % 2)
   }
   if (format === null) fault('malformed', file.length, 'The WAV file has no fmt chunk')
   if (data === null) fault('malformed', file.length, 'The WAV file has no data chunk')
-  return { format, data }
+  return { format, data, claimed }
 }
 
-function readFormat(file: Buffer, { byteOffset, byteLength }: Chunk): Header {
+/** `bytes` are the chunk's; faults name their place in the file. */
+function readFormat(bytes: Buffer, { byteOffset, byteLength }: Chunk): Header {
   const extended = byteLength >= 18
-  if (byteLength < 16 || (extended && 18 + file.readUInt16LE(byteOffset + 16) !== byteLength)) {
+  if (byteLength < 16 || (extended && 18 + bytes.readUInt16LE(16) !== byteLength)) {
     if (byteLength !== 16) fault('malformed', byteOffset, 'The WAV fmt chunk has a wrong length')
   }
-  const bitDepth = file.readUInt16LE(byteOffset + 14)
-  let tag = file.readUInt16LE(byteOffset)
+  const bitDepth = bytes.readUInt16LE(14)
+  let tag = bytes.readUInt16LE(0)
   if (tag === EXTENSIBLE) {
     if (byteLength !== 40) fault('malformed', byteOffset, 'The WAV fmt chunk has a wrong length')
-    const validBits = file.readUInt16LE(byteOffset + 18)
+    const validBits = bytes.readUInt16LE(18)
     if (validBits < 1 || validBits > bitDepth) {
       fault('malformed', byteOffset + 18, `The WAV claims ${validBits} valid bits of ${bitDepth}`)
     }
-    if (file.toString('hex', byteOffset + 26, byteOffset + 40) !== subformatTail) {
+    if (bytes.toString('hex', 26, 40) !== subformatTail) {
       fault('unsupported', byteOffset + 24, 'The WAV subformat is not taken')
     }
-    tag = file.readUInt16LE(byteOffset + 24)
+    tag = bytes.readUInt16LE(24)
   }
   return {
     tag,
-    channels: file.readUInt16LE(byteOffset + 2),
-    sampleRate: checkByteRate(file, byteOffset),
-    blockAlign: file.readUInt16LE(byteOffset + 12),
+    channels: bytes.readUInt16LE(2),
+    sampleRate: checkByteRate(bytes, byteOffset),
+    blockAlign: bytes.readUInt16LE(12),
     bitDepth,
   }
 }
 
 /** Gives the sample rate once byteRate has been found to be sampleRate × blockAlign. */
-function checkByteRate(file: Buffer, byteOffset: number): number {
-  const sampleRate = file.readUInt32LE(byteOffset + 4)
-  const expected = sampleRate * file.readUInt16LE(byteOffset + 12)
-  const byteRate = file.readUInt32LE(byteOffset + 8)
+function checkByteRate(bytes: Buffer, byteOffset: number): number {
+  const sampleRate = bytes.readUInt32LE(4)
+  const expected = sampleRate * bytes.readUInt16LE(12)
+  const byteRate = bytes.readUInt32LE(8)
   if (byteRate !== expected) {
     fault('malformed', byteOffset + 8, `The WAV byteRate is ${byteRate}, expected ${expected}`)
   }
@@ -221,18 +294,21 @@ interface ParsedData {
  * the number of cue points and loops from their chunks without looking at their size, and nested
  * LIST chunks cost it exponential time.
  */
-function confirm(file: Buffer, formatChunk: Chunk, expected: WavStructure): void {
-  const formatEnd = 20 + formatChunk.byteLength
-  const bare = Buffer.allocUnsafe(formatEnd + 8 + expected.dataByteLength)
+export function confirmWav(
+  formatBytes: Buffer,
+  data: Buffer,
+  expected: Pick<WavStructure, 'channels' | 'sampleRate' | 'bitDepth' | 'frames'>,
+): void {
+  const formatEnd = 20 + formatBytes.length
+  const bare = Buffer.allocUnsafe(formatEnd + 8 + data.length)
   bare.write('RIFF', 0, 'latin1')
   bare.writeUInt32LE(bare.length - 8, 4)
   bare.write('WAVEfmt ', 8, 'latin1')
-  bare.writeUInt32LE(formatChunk.byteLength, 16)
-  file.copy(bare, 20, formatChunk.byteOffset, formatChunk.byteOffset + formatChunk.byteLength)
+  bare.writeUInt32LE(formatBytes.length, 16)
+  formatBytes.copy(bare, 20)
   bare.write('data', formatEnd, 'latin1')
-  bare.writeUInt32LE(expected.dataByteLength, formatEnd + 4)
-  const { dataByteOffset, dataByteLength } = expected
-  file.copy(bare, formatEnd + 8, dataByteOffset, dataByteOffset + dataByteLength)
+  bare.writeUInt32LE(data.length, formatEnd + 4)
+  data.copy(bare, formatEnd + 8)
   const parsed = new wavefile.WaveFile()
   try {
     parsed.fromBuffer(bare)

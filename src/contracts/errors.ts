@@ -172,6 +172,14 @@ const catalogue = {
     suggestion: 'End sessions that are no longer used',
     fields: Type.Object({ maxOpenSessions: Type.Integer() }),
   },
+  /** A job that has ended stays as it is. */
+  JOB_STATE_CONFLICT: {
+    status: 409,
+    error: 'Job state conflict',
+    message: 'The job has ended',
+    suggestion: 'Read its status',
+    fields: Type.Object({ jobId: Type.String(), status: Type.String() }),
+  },
   /** An Idempotency-Key stands for one upload for 24 hours. */
   IDEMPOTENCY_CONFLICT: {
     status: 409,
@@ -258,6 +266,14 @@ const catalogue = {
     suggestion: 'Send again after Retry-After seconds',
     fields: Type.Object({ retryAfter: Type.Integer({ description: 'seconds' }) }),
   },
+  /** There is no ffmpeg, so only WAV files can be taken. */
+  DECODER_MISSING: {
+    status: 503,
+    error: 'Decoder missing',
+    message: 'This server has no ffmpeg to decode the file with',
+    suggestion: 'Install ffmpeg or set ATOMSTREAM_FFMPEG',
+    fields: Type.Object({ retryAfter: Type.Integer({ description: 'seconds' }) }),
+  },
   SHUTTING_DOWN: {
     status: 503,
     error: 'Shutting down',
@@ -339,7 +355,7 @@ export function errorBodySchema(code: ErrorCode): TSchema {
 
 /** The server cannot take this now; the client may come again. */
 export function retryLater(
-  code: 'SATURATED' | 'SHUTTING_DOWN' | 'WORKER_FAILED',
+  code: 'SATURATED' | 'SHUTTING_DOWN' | 'WORKER_FAILED' | 'DECODER_MISSING',
   retryAfterS: number = limits.retryAfterS,
 ): Refusal {
   return new Refusal(code, { fields: { retryAfter: retryAfterS } })

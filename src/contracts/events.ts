@@ -42,6 +42,7 @@ export const sessionEvents = {
     deadLetterId: Type.Union([Type.String(), Type.Null()], {
       description: 'of the dead letter that the batch has become; null where it is tried again',
     }),
+    jobId: Type.Optional(Type.String({ description: 'of the job that failed' })),
   }),
   'session-paused': Type.Object(common),
   'session-resumed': Type.Object(common),

@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { limits } from '../limits.ts'
 import { InvalidRecord } from './errors.ts'
+import { FrameExtraction, Segmentation } from './media.ts'
 import { InlineSchema } from './schema.ts'
 
 const Timestamp = Type.String({ format: 'date-time', description: 'RFC 3339, UTC' })
@@ -66,6 +67,8 @@ export const StartSession = Type.Object(
       Type.Union([Type.Literal('reject-records'), Type.Literal('reject-batch')]),
     ),
     verify: Type.Optional(Type.Union([Type.Literal('structure'), Type.Literal('pixels')])),
+    frameExtraction: Type.Optional(FrameExtraction),
+    segmentation: Type.Optional(Segmentation),
   },
   { additionalProperties: false },
 )
@@ -105,11 +108,16 @@ export const SessionStatus = Type.Object({
   sessionName: Type.String(),
   status: SessionStatusName,
   metadata: Metadata,
+  /** As it holds, with the defaults filled in. */
+  frameExtraction: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  segmentation: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   statistics: Type.Object({
     totalRecordsReceived: Count,
     totalBatchesReceived: Count,
     totalAtomsCreated: Count,
     totalRecordsQueued: Count,
+    totalRecordsProcessed: Count,
+    totalRecordsCancelled: Count,
     totalRecordsRejected: Count,
     totalRecordsDeadLettered: Count,
     averageBatchProcessingTimeMs: Type.Number({ minimum: 0 }),
@@ -174,7 +182,12 @@ export const RecordPage = Type.Object({
 
 export const AtomRow = Type.Object({
   seq: Count,
-  kind: Type.Union([Type.Literal('block'), Type.Literal('frame'), Type.Literal('buffer')]),
+  kind: Type.Union([
+    Type.Literal('block'),
+    Type.Literal('frame'),
+    Type.Literal('buffer'),
+    Type.Literal('segment'),
+  ]),
   hash: Type.String({ description: 'SHA-256 of the bytes, hex' }),
   bytes: Count,
   metadata: Metadata,
@@ -303,16 +316,31 @@ const JobPhase = Type.Object({
     Type.Literal('in-progress'),
     Type.Literal('completed'),
     Type.Literal('failed'),
+    Type.Literal('cancelled'),
   ]),
   durationMs: Type.Optional(Count),
   percentComplete: Type.Optional(Type.Number({ minimum: 0, maximum: 100 })),
   estimatedRemainingMs: Type.Optional(Count),
 })
 
+/** What was kept of a job that failed or was cancelled. */
+const PartialResult = Type.Object({
+  atomsCreated: Count,
+  itemsProcessed: Count,
+  /** Of a video: frames count from 1 here, as the document shows it. */
+  lastSuccessfulFrame: Type.Optional(Count),
+  lastSuccessfulSample: Type.Optional(Count),
+})
+
+const JobItemUnit = Type.Union(
+  [Type.Literal('records'), Type.Literal('frames'), Type.Literal('samples')],
+  { description: 'of a file: frames of its source, or samples of each channel' },
+)
+
 /** A job as it stands; which members it has depends on its status. */
 export const JobStatusReply = Type.Object({
   jobId: Type.String(),
-  kind: Type.Union([Type.Literal('upload'), Type.Literal('redrive')]),
+  kind: Type.Union([Type.Literal('upload'), Type.Literal('redrive'), Type.Literal('media')]),
   sessionId: Type.Union([Type.String(), Type.Null()]),
   status: JobStatusName,
   currentPhase: JobStepName,
@@ -323,7 +351,10 @@ export const JobStatusReply = Type.Object({
       totalSteps: Count,
       percentComplete: Type.Number({ minimum: 0, maximum: 100 }),
       itemsProcessed: Count,
-      totalItems: Count,
+      totalItems: Type.Union([Count, Type.Null()], {
+        description: 'null where a file does not tell',
+      }),
+      itemUnit: JobItemUnit,
       estimatedTimeRemainingMs: Type.Union([Count, Type.Null()]),
     }),
   ),
@@ -338,14 +369,23 @@ export const JobStatusReply = Type.Object({
       failedAt: Timestamp,
     }),
   ),
-  partialResult: Type.Optional(Type.Object({ atomsCreated: Count, itemsProcessed: Count })),
+  partialResult: Type.Optional(PartialResult),
   startedAt: Timestamp,
   lastUpdatedAt: Timestamp,
   completedAt: Type.Optional(Timestamp),
   failedAt: Type.Optional(Timestamp),
+  cancelledAt: Type.Optional(Timestamp),
   statusUrl: Type.String(),
 })
 export type JobStatusReply = Static<typeof JobStatusReply>
+
+export const JobCancelled = Type.Object({
+  jobId: Type.String(),
+  status: JobStatusName,
+  cancelledAt: Timestamp,
+  partialResult: PartialResult,
+})
+export type JobCancelled = Static<typeof JobCancelled>
 
 export const JobList = Type.Object({
   jobs: Type.Array(JobStatusReply),

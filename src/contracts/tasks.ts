@@ -1,4 +1,13 @@
 import type { ErrorCode, InvalidRecord } from './errors.ts'
+import type {
+  CutReason,
+  FfmpegBinary,
+  FrameSettings,
+  MediaCheckpoint,
+  MediaErrorCode,
+  MediaType,
+  SegmentSettings,
+} from './media.ts'
 
 /**
  * Every message between the main thread and a worker. Bytes go by transfer in both directions, small
@@ -177,9 +186,172 @@ export interface ReadResult {
   readonly columns: readonly string[]
 }
 
-export type WorkerTask = DecodeTask | MergeTask | ReadTask
+/**
+ * Pushed frames of one session, in order: which of them become atoms, and as what. What is to be known
+ * of the frames before them is in `state`, so a session's tasks follow each other, on whichever thread.
+ */
+export interface SelectTask {
+  readonly kind: 'select'
+  readonly settings: FrameSettings
+  /** `state` of the result before; null at the beginning. */
+  readonly state: Uint8Array | null
+  readonly frames: readonly {
+    /** JPEG, a buffer of its own, transferred; null where `selectNeedsBytes` says that none is needed. */
+    readonly bytes: Uint8Array | null
+    /** When it was taken, milliseconds since the epoch. */
+    readonly atMs: number
+  }[]
+}
+
+export interface SelectedFrame {
+  /** Position in the task's `frames`. */
+  readonly index: number
+  /** The frame encoded anew, in the result's buffer; null where it stays as it was pushed. */
+  readonly encoded: {
+    readonly byteOffset: number
+    readonly byteLength: number
+    /** SHA-256, 32 bytes. */
+    readonly hash: Uint8Array
+    readonly width: number
+    readonly height: number
+  } | null
+  /** Why it was taken: mode, sourceFrame (from 0, in the session), score and threshold where there are. */
+  readonly metadata: Readonly<Record<string, string | number | null>>
+}
+
+export interface SelectResult {
+  readonly state: Uint8Array
+  /** Transferred. */
+  readonly buffer: ArrayBuffer
+  readonly selected: readonly SelectedFrame[]
+}
+
+/**
+ * New buffers of one session, in order: where its audio is to be cut. Each is looked at once; the cutting
+ * itself is another task, because only then the bytes since the cut before are needed.
+ */
+export interface AnalyseTask {
+  readonly kind: 'analyse'
+  readonly settings: SegmentSettings
+  /** `state` of the result before; null at the beginning. */
+  readonly state: Uint8Array | null
+  readonly buffers: readonly {
+    /** A WAV file that readWav has found sound, a buffer of its own, transferred. */
+    readonly bytes: Uint8Array
+    readonly atMs: number
+  }[]
+  /** No more audio comes: what is left becomes the last segment. */
+  readonly isEnd: boolean
+}
+
+/** Samples `[startSample, endSample)` of a run of audio without gap or change of format. */
+export interface AudioCut {
+  /** Counts the runs of a session or file, from 0. */
+  readonly run: number
+  readonly startSample: number
+  readonly endSample: number
+  readonly reason: CutReason
+  /** What was compared with the threshold, null where the reason is no measurement. */
+  readonly score: number | null
+  readonly threshold: number | null
+  /** The silence that it was cut in, in samples of the run. */
+  readonly silence: { readonly startSample: number; readonly endSample: number } | null
+  /** When its first sample was taken and its last one ended, milliseconds since the epoch with fraction. */
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+export interface AnalyseResult {
+  readonly state: Uint8Array
+  /** Of each buffer of the task: where its samples stand. */
+  readonly places: readonly {
+    readonly run: number
+    readonly startSample: number
+    readonly samples: number
+  }[]
+  readonly cuts: readonly AudioCut[]
+}
+
+/** Cuts segments out of buffers that hold them whole. */
+export interface CutTask {
+  readonly kind: 'cut'
+  readonly mode: SegmentSettings['mode']
+  readonly cuts: readonly AudioCut[]
+  /** In order; all samples of the cuts are in them. */
+  readonly buffers: readonly {
+    /** A WAV file, a buffer of its own, transferred. */
+    readonly bytes: Uint8Array
+    readonly run: number
+    readonly startSample: number
+  }[]
+}
+
+export interface CutResult {
+  /** The segments, WAV files one after the other. Transferred. */
+  readonly buffer: ArrayBuffer
+  /** One per cut. */
+  readonly items: readonly MediaItem[]
+}
+
+/** Takes a spooled file apart, on a thread of its own that tells by MediaMessages what comes of it. */
+export interface MediaTask {
+  /** Of the spooled file. */
+  readonly path: string
+  readonly byteLength: number
+  readonly type: MediaType
+  readonly ffmpeg: FfmpegBinary | null
+  readonly settings: FrameSettings | SegmentSettings
+  /** When the first frame or sample was taken, milliseconds since the epoch. */
+  readonly beginsAtMs: number
+  /** What is stored already. */
+  readonly checkpoint: MediaCheckpoint
+  /** From now on; then everything is ended with MEDIA_TIMEOUT. */
+  readonly deadlineMs: number
+}
+
+/** What a media task tells while it runs. */
+export type MediaMessage =
+  /** The file is what it claims to be; `itemsTotal` are its frames or samples, as far as it tells. */
+  | {
+      readonly kind: 'validated'
+      readonly itemsTotal: number | null
+      readonly description: string
+    }
+  | { readonly kind: 'progress'; readonly position: number }
+  /** Atoms in order. No more than `limits.mediaChunksInFlightMax` of them are unanswered at a time. */
+  | {
+      readonly kind: 'chunk'
+      /** Transferred. */
+      readonly buffer: ArrayBuffer
+      readonly items: readonly MediaItem[]
+      /** Once this chunk is stored. */
+      readonly checkpoint: MediaCheckpoint
+    }
+  /** The last message. All chunks are sent by then, not all of them stored. */
+  | { readonly kind: 'result'; readonly result: MediaResult }
+
+/** What a media task is told: a chunk is stored; stop now. */
+export type MediaCommand = { readonly kind: 'stored' } | { readonly kind: 'cancel' }
+
+/** How a media task ended. */
+export type MediaResult =
+  | { readonly kind: 'done'; readonly position: number }
+  | { readonly kind: 'cancelled'; readonly position: number }
+  | {
+      readonly kind: 'failed'
+      readonly code: MediaErrorCode
+      readonly message: string
+      readonly details: string
+      /** Frames or samples that were good before it; null where it failed before the first. */
+      readonly position: number | null
+    }
+
+export type WorkerTask = DecodeTask | MergeTask | ReadTask | SelectTask | AnalyseTask | CutTask
 export interface TaskResults {
   decode: DecodeResult
   merge: EncodedPage
   read: ReadResult
+  select: SelectResult
+  analyse: AnalyseResult
+  cut: CutResult
 }

@@ -9,7 +9,7 @@ export function isCopied({ body }: DecodeUpload): boolean {
   return body.byteLength <= limits.copiedBodyBytesMax
 }
 
-/** The buffers of a task: large bodies, pages and blocks. */
+/** The buffers of a task: large bodies, pages, blocks, frames and audio. */
 export function taskBuffers(task: WorkerTask): ArrayBuffer[] {
   switch (task.kind) {
     case 'decode':
@@ -18,6 +18,11 @@ export function taskBuffers(task: WorkerTask): ArrayBuffer[] {
       return task.pages.map(ownBuffer)
     case 'read':
       return task.blocks.map(({ bytes }) => ownBuffer(bytes))
+    case 'select':
+      return task.frames.flatMap(({ bytes }) => (bytes === null ? [] : [ownBuffer(bytes)]))
+    case 'analyse':
+    case 'cut':
+      return task.buffers.map(({ bytes }) => ownBuffer(bytes))
   }
 }
 

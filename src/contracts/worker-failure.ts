@@ -9,7 +9,7 @@ export type WorkerFault = 'exit' | 'threw' | 'out of memory' | 'deadline'
  */
 export class WorkerFailure extends Error {
   constructor(
-    readonly task: WorkerTask['kind'],
+    readonly task: WorkerTask['kind'] | 'media',
     readonly fault: WorkerFault,
     cause: unknown,
   ) {

@@ -1,8 +1,7 @@
-import { formatTimestamp } from '../codecs/telemetry/timestamp.ts'
-import type { EncodedPage } from '../contracts/tasks.ts'
 import type { JournalEntry, SessionRow, Transaction } from '../store/interfaces.ts'
 import type { AdmittedUpload, Batch, BatchEntry } from './batch.ts'
-import { advanceJob, createUploadJob } from './jobs.ts'
+import { type BatchAtoms, type BatchContent, type BatchItem, storeContent } from './batch-atoms.ts'
+import { advanceJob, createUploadJob, endJob } from './jobs.ts'
 import { appendSessionEvent } from './session-events.ts'
 import { batchName } from './session-report.ts'
 import { jobAnswer, storeAnswer, uploadAnswer } from './upload-answer.ts'
@@ -12,18 +11,6 @@ import { jobAnswer, storeAnswer, uploadAnswer } from './upload-answer.ts'
  * and events of a processed batch. Each function runs inside one unit of the store, so all of it is
  * there after a crash or nothing.
  */
-
-/** An item of a media batch. `bytes` is null where the journal has stored the blob already. */
-export interface BatchItem {
-  readonly hash: Uint8Array
-  readonly byteLength: number
-  readonly metadata: Readonly<Record<string, unknown>>
-  readonly bytes: Uint8Array | null
-}
-
-export type BatchContent =
-  | { readonly kind: 'block'; readonly page: EncodedPage }
-  | { readonly kind: 'items'; readonly items: readonly BatchItem[] }
 
 /**
  * Stores a queued upload and what it is told. `isLate`: it closed its batch, whose work goes on after
@@ -83,13 +70,16 @@ function journalContent(
   }
 }
 
-/** Turns a batch into atoms; the journal entries that it was made of go in the same transaction. */
+/**
+ * Turns a batch into atoms; the journal entries that it was made of go in the same transaction. Gives
+ * what was made.
+ */
 export function storeProcessedBatch(
   transaction: Transaction,
   sessionNumber: number,
   batch: Batch,
   content: BatchContent,
-): void {
+): BatchAtoms {
   const session = transaction.session(sessionNumber)
   session.nextBatch = Math.max(session.nextBatch, batch.number + 1)
   for (const entry of batch.entries) {
@@ -100,14 +90,20 @@ export function storeProcessedBatch(
       countUpload(transaction, session, batch, entry.upload)
     }
   }
-  const digests = storeAtoms(transaction, session, batch, content)
+  const made = storeContent(transaction, session, batch.number, content)
   const retry = transaction.retry(sessionNumber, batch.number)
   if (retry !== null) transaction.deleteRetry(sessionNumber, batch.number)
-  advanceUploadJobs(transaction, batch, content.kind, digests)
+  advanceUploadJobs(transaction, batch, made)
   if (retry?.redrive) {
-    advanceJob(transaction, retry.redrive.job, { records: batch.records, digests })
+    const digests = made.digests.map(({ digest }) => digest)
+    advanceJob(transaction, retry.redrive.job, {
+      records: batch.records,
+      atoms: made.atoms,
+      digests,
+    })
   }
   const processingTimeMs = Math.max(0, Math.round(transaction.nowMs - batch.processingFromMs))
+  session.recordsProcessed += batch.records
   session.batchesProcessed += 1
   session.processingTimeMs += processingTimeMs
   session.lastActivityAtMs = transaction.nowMs
@@ -115,7 +111,8 @@ export function storeProcessedBatch(
   // A batch that is redriven after the end of its session: nothing follows a terminal event.
   if (session.endedAtMs === null) {
     const isAnnounced = retry !== null
-    appendBatchEvents(transaction, session, batch, { isAnnounced, processingTimeMs })
+    const { atoms } = made
+    appendBatchEvents(transaction, session, batch, { isAnnounced, atoms, processingTimeMs })
   }
   for (const entry of batch.entries) {
     const { upload } = entry
@@ -124,6 +121,56 @@ export function storeProcessedBatch(
     entry.answer = uploadAnswer(session, upload, batch.number, nowMs, 'processed')
     storeAnswer(transaction, session, upload, entry.answer)
   }
+  return made
+}
+
+/** What the end of a session makes of what its batches have left: atoms of a batch of their own. */
+export function storeLastAtoms(
+  transaction: Transaction,
+  sessionNumber: number,
+  batch: number,
+  content: BatchContent,
+): BatchAtoms {
+  const session = transaction.session(sessionNumber)
+  const made = storeContent(transaction, session, batch, content)
+  if (made.atoms > 0)
+    storeExtraBatch(transaction, session, batch, { records: 0, atoms: made.atoms })
+  return made
+}
+
+/** Counts and announces a batch that came another way than by uploads; its atoms are stored. */
+export function storeExtraBatch(
+  transaction: Transaction,
+  session: SessionRow,
+  batch: number,
+  { records, atoms }: { records: number; atoms: number },
+): void {
+  session.nextBatch = Math.max(session.nextBatch, batch + 1)
+  session.batchesReceived += 1
+  session.batchesProcessed += 1
+  session.lastActivityAtMs = transaction.nowMs
+  const batchId = batchName(batch)
+  appendSessionEvent(transaction, session, 'batch-received', { batchId, recordCount: records })
+  appendSessionEvent(transaction, session, 'batch-processed', {
+    batchId,
+    atomsCreated: atoms,
+    processingTimeMs: 0,
+  })
+}
+
+/** Takes back a queued upload whose job is cancelled. */
+export function dropUpload(
+  transaction: Transaction,
+  { session: number, batch, number: entry, job: jobNumber, content }: JournalEntry,
+  records: number,
+): void {
+  const session = transaction.session(number)
+  transaction.deleteJournal(number, batch, entry)
+  const items = content.kind === 'media' ? content.items : []
+  for (const { hash } of items) transaction.releaseBlob(session.tenant, hash)
+  session.recordsQueued -= records
+  session.recordsCancelled += records
+  if (jobNumber !== null) endJob(transaction, transaction.job(jobNumber), 'cancelled')
 }
 
 /** A batch that has failed before was announced with its first failure. */
@@ -131,7 +178,11 @@ function appendBatchEvents(
   transaction: Transaction,
   session: SessionRow,
   batch: Batch,
-  { isAnnounced, processingTimeMs }: { isAnnounced: boolean; processingTimeMs: number },
+  {
+    isAnnounced,
+    atoms,
+    processingTimeMs,
+  }: { isAnnounced: boolean; atoms: number; processingTimeMs: number },
 ): void {
   const batchId = batchName(batch.number)
   if (!isAnnounced) {
@@ -142,7 +193,7 @@ function appendBatchEvents(
   }
   appendSessionEvent(transaction, session, 'batch-processed', {
     batchId,
-    atomsCreated: batch.records,
+    atomsCreated: atoms,
     processingTimeMs,
   })
 }
@@ -150,15 +201,17 @@ function appendBatchEvents(
 function advanceUploadJobs(
   transaction: Transaction,
   batch: Batch,
-  kind: BatchContent['kind'],
-  digests: readonly Uint8Array[],
+  { isBlock, digests }: BatchAtoms,
 ): void {
   let at = 0
   for (const { job, records } of batch.entries) {
-    // A block holds all uploads of its batch; of frames and buffers each upload has its own.
-    const own = kind === 'block' ? digests : digests.slice(at, at + records)
+    const from = at
     at += records
-    if (job !== null) advanceJob(transaction, job, { records, digests: own })
+    if (job === null) continue
+    // A block or segment holds audio or records of all uploads of its batch; a frame or buffer of one.
+    const own = digests.filter(({ item }) => item === null || (item >= from && item < at))
+    const atoms = isBlock ? records : own.length
+    advanceJob(transaction, job, { records, atoms, digests: own.map(({ digest }) => digest) })
   }
 }
 
@@ -181,52 +234,6 @@ export function uploadBytes(upload: AdmittedUpload): number {
   return rejected.chunks.reduce((sum, chunk) => sum + chunk.bytes.byteLength, bytes)
 }
 
-/** Gives the digests in the order in which they extend the hash chain. */
-function storeAtoms(
-  transaction: Transaction,
-  session: SessionRow,
-  batch: Batch,
-  content: BatchContent,
-): Uint8Array[] {
-  const batchId = batchName(batch.number)
-  if (content.kind === 'block') {
-    const { page } = content
-    transaction.putBlob(session.tenant, page.hash, page.bytes)
-    transaction.appendAtom(session, {
-      kind: 'block',
-      hash: page.hash,
-      byteLength: page.bytes.byteLength,
-      atoms: page.records,
-      fromMs: page.fromMs,
-      toMs: page.toMs,
-      batch: batch.number,
-      metadata: {
-        batchId,
-        recordCount: page.records,
-        from: instant(page.fromMs),
-        to: instant(page.toMs),
-      },
-    })
-    return [page.hash]
-  }
-  const kind = session.type === 'video' ? 'frame' : 'buffer'
-  for (const item of content.items) {
-    if (item.bytes !== null) transaction.putBlob(session.tenant, item.hash, item.bytes)
-    const atMs = Date.parse(String(item.metadata.timestamp))
-    transaction.appendAtom(session, {
-      kind,
-      hash: item.hash,
-      byteLength: item.byteLength,
-      atoms: 1,
-      fromMs: atMs,
-      toMs: atMs,
-      batch: batch.number,
-      metadata: { ...item.metadata, batchId },
-    })
-  }
-  return content.items.map((item) => item.hash)
-}
-
 /** Counts an upload that is acknowledged by this transaction, and keeps what was refused of it. */
 function countUpload(
   transaction: Transaction,
@@ -244,10 +251,4 @@ function countUpload(
     batchId: batchName(batch.number),
     rejectedCount: upload.rejected.count,
   })
-}
-
-/** RFC 3339 of milliseconds with a fraction. */
-function instant(ms: number): string {
-  const whole = Math.floor(ms)
-  return formatTimestamp({ ms: whole, us: Math.round((ms - whole) * 1000) })
 }

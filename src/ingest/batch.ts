@@ -38,7 +38,10 @@ export type UploadAnswer =
 /** One upload's place in a batch. Until it is journaled or processed its content is only in memory. */
 export interface BatchEntry {
   readonly records: number
-  /** Bytes and columns of its page; 0 for media, whose bytes are blobs, and in a closed batch. */
+  /**
+   * Bytes and columns of its page; 0 in a closed batch, and for media, whose bytes are blobs, unless
+   * processing them takes them back into memory.
+   */
   readonly pageBytes: number
   readonly pageColumns: number
   /** Null once the journal has it. */
@@ -65,6 +68,10 @@ export class Batch {
   pageBytes = 0
   pageColumns = 0
   closed = false
+  /** An attempt at it is under way. */
+  isAtWork = false
+  /** The last upload of it was taken back, so that having none is no damage. */
+  isEmptied = false
   /** Failures since it was queued or redriven. */
   failures = 0
   /** Attempts in a row that found no room in the store or the pool. */
@@ -123,11 +130,12 @@ export class Batch {
 }
 
 /** An upload's entry: new, with its content in memory, or from the journal. */
-export function newEntry(upload: AdmittedUpload): BatchEntry {
+export function newEntry(upload: AdmittedUpload, isStreamed: boolean): BatchEntry {
   const { content } = upload
+  const mediaBytes = content.kind === 'media' && isStreamed ? content.buffer.byteLength : 0
   return {
     records: upload.received - upload.rejected.count,
-    pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : 0,
+    pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : mediaBytes,
     pageColumns: content.kind === 'page' ? content.page.columns : 0,
     upload,
     journalNumber: null,

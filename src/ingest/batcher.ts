@@ -4,7 +4,7 @@ import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { WorkerPool } from '../pool/pool.ts'
-import type { SessionRow, Store } from '../store/interfaces.ts'
+import type { JobRow, SessionRow, Store, Transaction } from '../store/interfaces.ts'
 import {
   type AdmittedUpload,
   Batch,
@@ -13,11 +13,12 @@ import {
   newEntry,
   type UploadAnswer,
 } from './batch.ts'
+import type { BatchContent, BatchItem } from './batch-atoms.ts'
 import { type Diagnosis, diagnose, JournalDamage, storeFailure } from './batch-failure.ts'
 import {
-  type BatchContent,
-  type BatchItem,
+  dropUpload,
   storeJournalEntry,
+  storeLastAtoms,
   storeProcessedBatch,
   uploadBytes,
   uploadItems,
@@ -25,6 +26,7 @@ import {
 import type { Gate } from './gate.ts'
 import { ProgressReporter } from './progress.ts'
 import { batchName } from './session-report.ts'
+import { isStreamed, StreamStage } from './stream-stage.ts'
 
 export interface BatcherServices {
   readonly store: Store
@@ -43,6 +45,9 @@ export interface BatcherServices {
  * waits for the batch and is journaled only where that takes too long or fails, so the common case
  * costs one flush and no byte is written twice. A batch that fails is tried again by its session's
  * policy and becomes a dead letter in the end.
+ *
+ * Where frames are selected or audio is cut, batches are worked off one after the other in the order of
+ * their numbers, because each goes on from the one before.
  */
 export class Batcher {
   readonly #services: BatcherServices
@@ -50,6 +55,8 @@ export class Batcher {
   readonly #sessionId: string
   readonly #type: SessionType
   readonly #progress: ProgressReporter
+  /** Null where every item becomes an atom. */
+  readonly #stage: StreamStage | null
   #nextBatch: number
   #open: Batch | null = null
   #running = 0
@@ -65,11 +72,19 @@ export class Batcher {
     this.#type = session.type
     this.#nextBatch = session.nextBatch
     this.#progress = new ProgressReporter(services, session)
+    this.#stage = isStreamed(session) ? new StreamStage(services) : null
   }
 
   /** The name of the batch that the next upload goes into. */
   get currentBatch(): number {
     return this.#open?.number ?? this.#nextBatch
+  }
+
+  /** A number for atoms that come another way than by uploads into batches. */
+  reserveBatch(): number {
+    const number = this.#nextBatch
+    this.#nextBatch += 1
+    return number
   }
 
   get isIdle(): boolean {
@@ -81,7 +96,7 @@ export class Batcher {
    * await runs synchronously, so uploads enter batches in the order of the calls.
    */
   async admit(upload: AdmittedUpload): Promise<UploadAnswer> {
-    const entry = newEntry(upload)
+    const entry = newEntry(upload, this.#stage !== null)
     if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, this.#now())
     const session = this.#row()
     const batch = this.#open ?? this.#openBatch(session)
@@ -112,6 +127,11 @@ export class Batcher {
     this.#unsettled.add(batch)
     const retry = store.journal.retry(this.#session, batchNumber)
     batch.failures = retry?.failures ?? 0
+    const redrive = retry?.redrive ?? null
+    if (redrive !== null && store.jobs.get(redrive.job)?.status === 'cancelled') {
+      void this.#giveUp(batch)
+      return
+    }
     const waitMs = (retry?.nextAttemptAtMs ?? 0) - clock.now()
     if (waitMs > 0) this.#retryAfter(batch, waitMs)
     else this.#enqueue(batch)
@@ -124,6 +144,82 @@ export class Batcher {
       await Promise.all([...this.#unsettled].map((batch) => batch.settled))
     }
     this.#progress.stop()
+  }
+
+  /**
+   * Nothing more comes: what is left of the audio becomes the last segment. All batches are settled by
+   * then.
+   */
+  async flush(): Promise<void> {
+    const session = this.#row()
+    const { store, metrics } = this.#services
+    const { segmentation } = session
+    if (this.#stage === null || store.streams.state(session.number) === null) return
+    const content: BatchContent =
+      segmentation === null
+        ? { kind: 'selection', items: [], atoms: [], state: null }
+        : await this.#stage.segment(session, segmentation, [], true)
+    const number = this.reserveBatch()
+    const made = await store.commit(
+      (transaction) => storeLastAtoms(transaction, this.#session, number, content),
+      { bytes: contentBytes(content) },
+    )
+    metrics.atoms.inc({ type: this.#type }, made.atoms)
+  }
+
+  /** Inside a transaction that changed the session's totals: its progress event, where one is due. */
+  reportProgress(transaction: Transaction): void {
+    this.#progress.report(transaction)
+  }
+
+  /**
+   * Takes what a job waits for back: its upload leaves its batch, and a batch that it redrives and that is
+   * not at work becomes a dead letter again.
+   */
+  async cancelJob(job: JobRow): Promise<void> {
+    for (const batch of [...this.#unsettled]) {
+      if (this.#isRedrivenBy(batch, job.number)) {
+        if (!batch.isAtWork) await this.#giveUp(batch)
+        continue
+      }
+      const entry = batch.entries.find((candidate) => candidate.job === job.number)
+      if (entry === undefined) continue
+      await entry.journaling
+      await this.#dropUpload(batch, entry)
+    }
+  }
+
+  async #dropUpload(batch: Batch, entry: BatchEntry): Promise<void> {
+    const { store } = this.#services
+    const stored = store.journal
+      .batch(this.#session, batch.number)
+      .find(({ number }) => number === entry.journalNumber)
+    await store.commit((transaction) => {
+      if (batch.applied || stored === undefined) return
+      dropUpload(transaction, stored, entry.records)
+      // At once, because a unit of the same transaction may turn the batch into atoms. That this one is
+      // not stored after all only a disk that fails can bring about, and then the process ends.
+      batch.remove(entry)
+      if (batch.entries.length > 0) return
+      batch.isEmptied = true
+      const retry = transaction.retry(this.#session, batch.number)
+      if (retry !== null) transaction.deleteRetry(this.#session, batch.number)
+    })
+  }
+
+  #isRedrivenBy({ number }: Batch, job: number): boolean {
+    return this.#services.store.journal.retry(this.#session, number)?.redrive?.job === job
+  }
+
+  async #giveUp(batch: Batch): Promise<void> {
+    batch.alarm?.cancel()
+    const at = this.#waiting.indexOf(batch)
+    if (at !== -1) this.#waiting.splice(at, 1)
+    await this.#attemptFailed(batch, {
+      kind: 'permanent',
+      code: 'JOB_CANCELLED',
+      message: 'The job that redrove it was cancelled',
+    })
   }
 
   /** Ends all timers. What is queued stays in the journal for the next process. */
@@ -172,14 +268,23 @@ export class Batcher {
   #startWaiting(): void {
     const row = this.#services.store.sessions.get(this.#session)
     while (row !== null && !this.#stopped && this.#running < row.maxConcurrentBatches) {
-      const batch = this.#waiting.shift()
+      const batch = this.#stage === null ? this.#waiting.shift() : this.#takeFirst()
       if (batch === undefined) return
       this.#running += 1
+      batch.isAtWork = true
       void this.#attempt(batch).finally(() => {
         this.#running -= 1
+        batch.isAtWork = false
         this.#startWaiting()
       })
     }
+  }
+
+  /** The batch that comes before all others, if it waits; while it is tried again, the others wait too. */
+  #takeFirst(): Batch | undefined {
+    const [first] = [...this.#unsettled].sort((one, other) => one.number - other.number)
+    const at = first === undefined ? -1 : this.#waiting.indexOf(first)
+    return at === -1 ? undefined : this.#waiting.splice(at, 1)[0]
   }
 
   async #awaitBatch(batch: Batch, entry: BatchEntry): Promise<void> {
@@ -233,11 +338,10 @@ export class Batcher {
   async #attempt(batch: Batch): Promise<void> {
     try {
       await journaled(batch)
-      if (batch.isRecovered && batch.entries.length === 0) {
+      if (batch.isRecovered && batch.entries.length === 0 && !batch.isEmptied) {
         throw new JournalDamage('no upload of the batch is left')
       }
       while (batch.entries.length > 0 && !(await this.#process(batch))) await journaled(batch)
-      this.#services.metrics.atoms.inc({ type: this.#type }, batch.records)
       this.#settle(batch)
     } catch (error) {
       batch.applied = false
@@ -262,22 +366,40 @@ export class Batcher {
     try {
       const entries = [...batch.entries]
       const uploads = entries.map((entry) => entry.upload)
-      const content = await this.#assemble(batch)
-      return await this.#services.store.commit(
+      const content = await this.#content(batch)
+      const made = await this.#services.store.commit(
         (transaction) => {
-          const isSame = ({ upload, isJournaling }: BatchEntry, at: number) =>
-            upload === uploads[at] && !isJournaling
-          if (entries.length !== batch.entries.length || !entries.every(isSame)) return false
-          storeProcessedBatch(transaction, this.#session, batch, content)
+          const isSame = (entry: BatchEntry, at: number) =>
+            entry === batch.entries[at] && entry.upload === uploads[at] && !entry.isJournaling
+          if (entries.length !== batch.entries.length || !entries.every(isSame)) return null
+          const stored = storeProcessedBatch(transaction, this.#session, batch, content)
           this.#progress.report(transaction)
           batch.applied = true
-          return true
+          return stored
         },
         { bytes: contentBytes(content) },
       )
+      if (made === null) return false
+      this.#services.metrics.atoms.inc({ type: this.#type }, made.atoms)
+      return true
     } finally {
       release?.()
     }
+  }
+
+  /** What a batch becomes. */
+  async #content(batch: Batch): Promise<BatchContent> {
+    const content = await this.#assemble(batch)
+    if (this.#stage === null || content.kind !== 'items') return content
+    const session = this.#row()
+    const { frameExtraction, segmentation } = session
+    // What is redriven after the end has nothing to follow it.
+    const isEnd = session.endedAtMs !== null
+    if (frameExtraction !== null) {
+      return this.#stage.select(session, frameExtraction, content.items, isEnd)
+    }
+    if (segmentation === null) return content
+    return this.#stage.segment(session, segmentation, content.items, isEnd)
   }
 
   /** Gathers a batch's content, from memory where it still is, else from the journal. */
@@ -382,6 +504,18 @@ function hasRoom(batch: Batch, entry: BatchEntry): boolean {
 }
 
 function contentBytes(content: BatchContent): number {
-  if (content.kind === 'block') return content.page.bytes.byteLength
-  return content.items.reduce((sum, item) => sum + (item.bytes?.byteLength ?? 256), 0)
+  switch (content.kind) {
+    case 'block':
+      return content.page.bytes.byteLength
+    case 'items':
+      return itemBytes(content.items)
+    case 'selection':
+      return itemBytes(content.atoms.map(({ item }) => item))
+    case 'segments':
+      return itemBytes(content.segments) + itemBytes(content.items)
+  }
+}
+
+function itemBytes(items: readonly BatchItem[]): number {
+  return items.reduce((sum, item) => sum + (item.bytes?.byteLength ?? 256), 0)
 }

@@ -1,4 +1,4 @@
-import type { JobStarted, JobStatusReply } from '../contracts/http.ts'
+import type { JobCancelled, JobStarted, JobStatusReply } from '../contracts/http.ts'
 import { type JobRow, type JobStep, jobSteps } from '../store/interfaces.ts'
 import type { UploadAnswer } from './batch.ts'
 import { hex, isoTime } from './session-report.ts'
@@ -16,7 +16,11 @@ export function jobStarted({
   return { jobId, sessionId, status: 'queued' }
 }
 
-/** The three documented status bodies. `sessionId` is null where the job works on several. */
+/**
+ * The documented status bodies: of a job that has not ended, of one that is completed, and of one that
+ * failed; a cancelled one has what a failed one has but the error. `sessionId` is null where the job
+ * works on several.
+ */
 export function jobStatus(
   job: JobRow,
   sessionId: string | null,
@@ -34,22 +38,45 @@ export function jobStatus(
     lastUpdatedAt: isoTime(job.updatedAtMs),
     statusUrl: `${baseUrl}${jobStatusPath(job.id)}`,
   }
-  const { endedAtMs, atomsCreated, itemsProcessed } = job
+  const { endedAtMs, atomsCreated } = job
   if (endedAtMs === null) return { ...head, progress: progress(job, nowMs) }
+  const endedAt = isoTime(endedAtMs)
+  if (job.status === 'cancelled') {
+    return { ...head, partialResult: partialResult(job), cancelledAt: endedAt }
+  }
   if (job.error !== null) {
-    const failedAt = isoTime(endedAtMs)
-    return {
-      ...head,
-      error: { ...job.error, failedAt },
-      partialResult: { atomsCreated, itemsProcessed },
-      failedAt,
-    }
+    const error = { ...job.error, failedAt: endedAt }
+    return { ...head, error, partialResult: partialResult(job), failedAt: endedAt }
   }
   const totalDurationMs = Math.max(0, endedAtMs - job.startedAtMs)
   return {
     ...head,
     result: { atomsCreated, totalDurationMs, finalHash: hex(job.chain) },
-    completedAt: isoTime(endedAtMs),
+    completedAt: endedAt,
+  }
+}
+
+/** What who cancels a job is told, of a row that has ended so. */
+export function jobCancelled(job: JobRow): JobCancelled {
+  return {
+    jobId: job.id,
+    status: job.status,
+    cancelledAt: isoTime(job.endedAtMs ?? job.updatedAtMs),
+    partialResult: partialResult(job),
+  }
+}
+
+/**
+ * What was kept. Frames and samples count from 1, so the last good one is as many as were good: 0 is
+ * none.
+ */
+function partialResult(job: JobRow): JobCancelled['partialResult'] {
+  const { itemUnit, atomsCreated, itemsProcessed } = job
+  return {
+    atomsCreated,
+    itemsProcessed,
+    ...(itemUnit === 'frames' ? { lastSuccessfulFrame: itemsProcessed } : {}),
+    ...(itemUnit === 'samples' ? { lastSuccessfulSample: itemsProcessed } : {}),
   }
 }
 
@@ -57,9 +84,11 @@ function progress(job: JobRow, nowMs: number): NonNullable<JobStatusReply['progr
   return {
     currentStep: job.step,
     totalSteps: jobSteps.length,
-    percentComplete: percent(job),
+    // The document has a number here in every case; `totalItems` tells that nobody knows.
+    percentComplete: percent(job) ?? 0,
     itemsProcessed: job.itemsProcessed,
     totalItems: job.itemsTotal,
+    itemUnit: job.itemUnit,
     estimatedTimeRemainingMs: remainingMs(job, nowMs),
   }
 }
@@ -72,21 +101,40 @@ function phaseProgress(job: JobRow, nowMs: number): JobStatusReply['phaseProgres
     const isOver = index < current || job.status === 'completed'
     if (isOver) return [step, { status: 'completed', ...duration }]
     if (index > current) return [step, { status: 'pending' }]
-    if (job.status === 'failed') return [step, { status: 'failed', ...duration }]
-    const estimatedRemainingMs = remainingMs(job, nowMs)
-    const estimate = estimatedRemainingMs === null ? {} : { estimatedRemainingMs }
-    return [step, { status: 'in-progress', percentComplete: percent(job), ...estimate }]
+    const { status } = job
+    if (status === 'failed' || status === 'cancelled') return [step, { status, ...duration }]
+    return [step, { status: 'in-progress', ...currentProgress(job, nowMs) }]
   })
   return Object.fromEntries(phases) as Record<JobStep, JobStatusReply['phaseProgress'][JobStep]>
 }
 
-function percent({ itemsProcessed, itemsTotal }: JobRow): number {
-  return itemsTotal === 0 ? 100 : Math.floor((itemsProcessed * 100) / itemsTotal)
+/** Items are worked off in one step alone; of the others nothing is measured but how long they took. */
+function currentProgress(job: JobRow, nowMs: number) {
+  if (job.step !== 'atomization') return {}
+  const percentComplete = percent(job)
+  const estimatedRemainingMs = remainingMs(job, nowMs)
+  return {
+    ...(percentComplete === null ? {} : { percentComplete }),
+    ...(estimatedRemainingMs === null ? {} : { estimatedRemainingMs }),
+  }
 }
 
-/** At the speed so far; null where nothing is done yet, because then nobody knows. */
-function remainingMs({ itemsProcessed, itemsTotal, startedAtMs }: JobRow, nowMs: number) {
-  if (itemsProcessed === 0) return null
-  const elapsedMs = Math.max(0, nowMs - startedAtMs)
-  return Math.round((elapsedMs * (itemsTotal - itemsProcessed)) / itemsProcessed)
+/** Of the items; 100 only once the step that works them off is over. Null where nobody knows the total. */
+function percent({ step, itemsProcessed, itemsTotal }: JobRow): number | null {
+  if (jobSteps.indexOf(step) > jobSteps.indexOf('atomization')) return 100
+  if (itemsTotal === null) return null
+  // A file may hold more than its head has told.
+  return itemsTotal === 0 ? 0 : Math.min(99, Math.floor((itemsProcessed * 100) / itemsTotal))
+}
+
+/**
+ * What is left at the speed of the step so far, which after a restart counts from there. Null where
+ * nothing is done in it yet or the total is not known, because then nobody knows.
+ */
+function remainingMs(job: JobRow, nowMs: number): number | null {
+  const doneInStep = job.itemsProcessed - job.stepItemsBefore
+  if (job.itemsTotal === null || doneInStep <= 0) return null
+  const elapsedMs = Math.max(0, nowMs - job.stepStartedAtMs)
+  const left = Math.max(0, job.itemsTotal - job.itemsProcessed)
+  return Math.round((elapsedMs * left) / doneInStep)
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { extendChain } from '../contracts/hash-chain.ts'
-import type { JobRow, SessionRow, Transaction } from '../store/interfaces.ts'
+import type { JobRow, JobStep, MediaFile, SessionRow, Transaction } from '../store/interfaces.ts'
 import type { JobRequest } from './batch.ts'
 
 /**
@@ -26,10 +26,36 @@ export function createUploadJob(
     tenant: session.tenant,
     session: session.number,
     kind: 'upload',
+    step: 'atomization',
     startedAtMs: transaction.nowMs - Math.round(uploadMs + validationMs),
     stepDurationsMs: { upload: Math.round(uploadMs), validation: Math.round(validationMs) },
+    itemUnit: 'records',
     itemsTotal: records,
     batchesLeft: 1,
+    media: null,
+  })
+}
+
+/** A job that takes a spooled file apart. */
+export function createMediaJob(
+  transaction: Transaction,
+  session: SessionRow,
+  media: MediaFile,
+  uploadMs: number,
+): JobRow {
+  session.openJobs += 1
+  return transaction.createJob({
+    ...newJob(transaction.nowMs),
+    tenant: session.tenant,
+    session: session.number,
+    kind: 'media',
+    step: 'validation',
+    startedAtMs: transaction.nowMs - Math.round(uploadMs),
+    stepDurationsMs: { upload: Math.round(uploadMs) },
+    itemUnit: media.type.kind === 'video' ? 'frames' : 'samples',
+    itemsTotal: null,
+    batchesLeft: 0,
+    media,
   })
 }
 
@@ -44,23 +70,29 @@ export function createRedriveJob(
     tenant,
     session: deadLetters.session,
     kind: 'redrive',
+    step: 'atomization',
+    stepDurationsMs: {},
+    itemUnit: 'records',
     itemsTotal: deadLetters.records,
     batchesLeft: deadLetters.batches,
+    media: null,
   })
 }
 
 /** What of a batch has become atoms for a job. `digests` are 32 bytes each, in commit order. */
 export interface JobProgress {
   readonly records: number
+  readonly atoms: number
   readonly digests: readonly Uint8Array[]
 }
 
 export function advanceJob(transaction: Transaction, number: number, progress: JobProgress): void {
   const job = transaction.job(number)
-  // The job of an upload has failed with its dead letter: redriving that is another job.
+  // The job of an upload has failed with its dead letter: redriving that is another job. And a batch that
+  // was at work when its redrive was cancelled is still finished.
   if (job.endedAtMs !== null) return
   job.itemsProcessed += progress.records
-  job.atomsCreated += progress.records
+  job.atomsCreated += progress.atoms
   job.chain = progress.digests.reduce(extendChain, job.chain)
   job.status = 'in-progress'
   finishBatch(transaction, job)
@@ -81,22 +113,38 @@ function finishBatch(transaction: Transaction, job: JobRow): void {
   job.updatedAtMs = transaction.nowMs
   job.batchesLeft -= 1
   if (job.batchesLeft > 0) return
-  job.endedAtMs = transaction.nowMs
-  job.status = job.error === null ? 'completed' : 'failed'
-  const before = (job.stepDurationsMs.upload ?? 0) + (job.stepDurationsMs.validation ?? 0)
-  job.stepDurationsMs = {
-    ...job.stepDurationsMs,
-    atomization: Math.max(0, transaction.nowMs - job.startedAtMs - before),
-  }
+  endStep(job, transaction.nowMs)
   if (job.error === null) job.step = 'completion'
+  endJob(transaction, job, job.error === null ? 'completed' : 'failed')
+}
+
+/** The step it is at is over; its duration is what it took. */
+export function endStep(job: JobRow, nowMs: number, next: JobStep = job.step): void {
+  const durationMs = Math.max(0, Math.round(nowMs - job.stepStartedAtMs))
+  job.stepDurationsMs = { ...job.stepDurationsMs, [job.step]: durationMs }
+  job.step = next
+  job.stepStartedAtMs = nowMs
+  job.stepItemsBefore = job.itemsProcessed
+}
+
+/** The job is over; its row says the rest. */
+export function endJob(
+  transaction: Transaction,
+  job: JobRow,
+  status: 'completed' | 'failed' | 'cancelled',
+): void {
+  job.status = status
+  job.updatedAtMs = transaction.nowMs
+  job.endedAtMs = transaction.nowMs
+  if (job.media !== null && job.session !== null) transaction.session(job.session).openJobs -= 1
 }
 
 function newJob(nowMs: number) {
   return {
     id: `job-${randomBytes(16).toString('hex')}`,
     status: 'queued',
-    step: 'atomization',
-    stepDurationsMs: {},
+    stepStartedAtMs: nowMs,
+    stepItemsBefore: 0,
     itemsProcessed: 0,
     atomsCreated: 0,
     chain: new Uint8Array(32),

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { checkDefinition } from '../codecs/telemetry/schema.ts'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { StartSession } from '../contracts/http.ts'
+import type { FrameSettings, SegmentSettings } from '../contracts/media.ts'
 import type { DecodeSettings } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { Schemas, SessionRow } from '../store/interfaces.ts'
@@ -16,6 +17,8 @@ export type SessionSettings = Pick<
   | 'maxConcurrentBatches'
   | 'retry'
   | 'decode'
+  | 'frameExtraction'
+  | 'segmentation'
 > & { readonly name: string | null }
 
 /** Throws Refusal `INVALID_BODY` and `SCHEMA_NOT_FOUND`. */
@@ -41,6 +44,8 @@ export function sessionSettings(
       retryBackoffMultiplier: retry?.retryBackoffMultiplier ?? limits.retryBackoffMultiplierDefault,
     },
     decode: decodeSettings(schemas, tenant, request),
+    frameExtraction: frameExtraction(request),
+    segmentation: segmentation(request),
   }
 }
 
@@ -63,7 +68,10 @@ export function newSession(
     recordsReceived: 0,
     recordsRejected: 0,
     recordsQueued: 0,
+    recordsProcessed: 0,
+    recordsCancelled: 0,
     recordsDead: 0,
+    openJobs: 0,
     atomsCreated: 0,
     batchesReceived: 0,
     batchesProcessed: 0,
@@ -96,6 +104,73 @@ function decodeSettings(schemas: Schemas, tenant: number, request: StartSession)
     verify: request.verify ?? 'structure',
     schema: schemaText(schemas, tenant, request.schema),
   }
+}
+
+/** What frames of files are taken by, where a session sets nothing: the documented configuration. */
+export const frameDefaults: FrameSettings = {
+  mode: 'keyframes',
+  frameRateFps: null,
+  resolution: null,
+  compressionQuality: null,
+  interval: limits.frameIntervalDefault,
+  sceneThreshold: limits.sceneThresholdDefault,
+}
+
+export const segmentDefaults: SegmentSettings = {
+  mode: 'silence',
+  silenceThresholdDb: limits.silenceThresholdDbDefault,
+  minSilenceDurationMs: limits.minSilenceDurationMsDefault,
+  minSegmentDurationMs: limits.minSegmentDurationMsDefault,
+  maxSegmentDurationMs: limits.maxSegmentDurationMsDefault,
+  energyThresholdDb: limits.energyThresholdDbDefault,
+  speechAggressiveness: limits.speechAggressivenessDefault,
+}
+
+function frameExtraction({
+  sessionType,
+  frameExtraction: asked,
+}: StartSession): FrameSettings | null {
+  if (asked === undefined) return null
+  if (sessionType !== 'video') {
+    throw invalidBody('frameExtraction', 'only with sessionType "video"')
+  }
+  const { frameExtractionMode, ...others } = asked
+  const mode = frameExtractionMode ?? frameDefaults.mode
+  requireMode('frameExtraction.interval', asked.interval, mode, 'interval')
+  requireMode('frameExtraction.sceneThreshold', asked.sceneThreshold, mode, 'scene-changes')
+  return { ...frameDefaults, ...others, mode }
+}
+
+function segmentation({ sessionType, segmentation: asked }: StartSession): SegmentSettings | null {
+  if (asked === undefined) return null
+  if (sessionType !== 'audio') throw invalidBody('segmentation', 'only with sessionType "audio"')
+  const { segmentationMode, ...others } = asked
+  const mode = segmentationMode ?? segmentDefaults.mode
+  requireMode('segmentation.energyThresholdDb', asked.energyThresholdDb, mode, 'energy')
+  requireMode(
+    'segmentation.speechAggressiveness',
+    asked.speechAggressiveness,
+    mode,
+    'speech-detection',
+  )
+  // A longest segment below the default of the shortest is a wish for shorter ones.
+  const { maxSegmentDurationMs = segmentDefaults.maxSegmentDurationMs } = asked
+  const minSegmentDurationMs =
+    asked.minSegmentDurationMs ??
+    Math.min(segmentDefaults.minSegmentDurationMs, maxSegmentDurationMs)
+  if (minSegmentDurationMs > maxSegmentDurationMs) {
+    throw invalidBody(
+      'segmentation.minSegmentDurationMs',
+      `at most maxSegmentDurationMs, which is ${maxSegmentDurationMs}`,
+    )
+  }
+  return { ...segmentDefaults, ...others, mode, minSegmentDurationMs, maxSegmentDurationMs }
+}
+
+/** A member that its mode would not look at is a mistake of the client's. */
+function requireMode(field: string, value: unknown, mode: string, expected: string): void {
+  if (value === undefined || mode === expected) return
+  throw invalidBody(field, `only with the mode "${expected}", not "${mode}"`)
 }
 
 function schemaText(

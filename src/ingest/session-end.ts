@@ -4,8 +4,8 @@ import { requireMove } from './session-state.ts'
 
 /**
  * Ends a session whose batches are settled: cancelled where that was asked for, failed where a dead
- * letter of it remains, else completed. Null, and nothing is done, where a dead letter was redriven
- * since: there is a batch to be worked off again.
+ * letter of it remains, else completed. Null, and nothing is done, where a dead letter was redriven or a
+ * job on a file was begun since: there is something to be worked off again.
  */
 export function endSession(
   transaction: Transaction,
@@ -13,7 +13,7 @@ export function endSession(
   ending: 'completed' | 'cancelled',
 ): SessionRow | null {
   const session = transaction.session(sessionNumber)
-  if (session.recordsQueued > 0) return null
+  if (session.recordsQueued > 0 || session.openJobs > 0) return null
   if (session.status !== 'completing') requireMove(session, 'completing')
   session.status = statusAtEnd(session, session.ending ?? ending)
   session.ending = null

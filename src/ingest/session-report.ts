@@ -6,7 +6,10 @@ export function batchName(batch: number): string {
   return `batch-${String(batch).padStart(3, '0')}`
 }
 
-/** The status reply. Received = atoms + queued + rejected + dead-lettered, at every moment. */
+/**
+ * The status reply. Received = processed + queued + rejected + dead-lettered + cancelled, at every
+ * moment; each processed record is an atom where frames are not selected and audio is not cut.
+ */
 export function sessionStatus(row: SessionRow, nowMs = Date.now()): SessionStatus {
   const ended = hasEnded(row.status)
   return {
@@ -15,11 +18,14 @@ export function sessionStatus(row: SessionRow, nowMs = Date.now()): SessionStatu
     sessionName: row.name,
     status: row.status,
     metadata: row.metadata,
+    ...streamSettings(row),
     statistics: {
       totalRecordsReceived: row.recordsReceived,
       totalBatchesReceived: row.batchesReceived,
       totalAtomsCreated: row.atomsCreated,
       totalRecordsQueued: row.recordsQueued,
+      totalRecordsProcessed: row.recordsProcessed,
+      totalRecordsCancelled: row.recordsCancelled,
       totalRecordsRejected: row.recordsRejected,
       totalRecordsDeadLettered: row.recordsDead,
       averageBatchProcessingTimeMs:
@@ -32,6 +38,20 @@ export function sessionStatus(row: SessionRow, nowMs = Date.now()): SessionStatu
     lastActivityAt: isoTime(row.lastActivityAtMs),
     ...(row.endedAtMs === null ? {} : { completedAt: isoTime(row.endedAtMs) }),
   }
+}
+
+/** In the words of the request that set them, with the defaults. */
+function streamSettings({ frameExtraction, segmentation }: SessionRow) {
+  const shown: Pick<SessionStatus, 'frameExtraction' | 'segmentation'> = {}
+  if (frameExtraction !== null) {
+    const { mode, ...others } = frameExtraction
+    shown.frameExtraction = { frameExtractionMode: mode, ...others }
+  }
+  if (segmentation !== null) {
+    const { mode, ...others } = segmentation
+    shown.segmentation = { segmentationMode: mode, ...others }
+  }
+  return shown
 }
 
 /**

@@ -7,7 +7,7 @@ import {
   type StartSession,
 } from '../contracts/http.ts'
 import { limits } from '../limits.ts'
-import type { Page, SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
+import type { JobRow, Page, SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
 import { Batcher, type BatcherServices } from './batcher.ts'
 import { Gate } from './gate.ts'
 import { newSession, sessionSettings } from './new-session.ts'
@@ -22,6 +22,8 @@ interface LiveSession {
   refusing: SessionStatusName | null
   /** The end that is under way: shared by all who ask for one. */
   finishing: Promise<SessionRow> | null
+  /** Jobs on files that hold a batch number of it: it must not be forgotten meanwhile. */
+  holders: number
 }
 
 type Ending = 'completed' | 'cancelled'
@@ -32,6 +34,8 @@ export class SessionService {
   readonly #live = new Map<number, LiveSession>()
   /** Sessions of each tenant that have not ended. */
   readonly #openCounts = new Map<number, number>()
+  #cancelListener: (session: number) => void = () => {}
+  #jobEndListeners: (() => void)[] = []
   #stopped = false
   #sweep: Alarm | null = null
 
@@ -130,6 +134,36 @@ export class SessionService {
     return this.#liveSession(row).batcher
   }
 
+  /**
+   * Keeps the batches of a session in memory for a job that adds atoms of its own; the session does not
+   * end before the job has. To be released once.
+   */
+  hold(session: SessionRow): { readonly batcher: Batcher; release(): void } {
+    const live = this.#liveSession(session)
+    live.holders += 1
+    const release = () => {
+      live.holders -= 1
+    }
+    return { batcher: live.batcher, release }
+  }
+
+  /** Called when a session is being cancelled: its jobs on files are to be cancelled too. One listener. */
+  onCancel(listener: (session: number) => void): void {
+    this.#cancelListener = listener
+  }
+
+  /** A job on a file has ended: sessions that wait for theirs look again. */
+  jobEnded(): void {
+    for (const listener of this.#jobEndListeners.splice(0)) listener()
+  }
+
+  /** Takes back what a job on journaled batches waits for. */
+  async cancelJob(job: JobRow): Promise<void> {
+    for (const [session, { batcher }] of [...this.#live]) {
+      if (job.session === null || job.session === session) await batcher.cancelJob(job)
+    }
+  }
+
   /** Puts dead letters to work again that have just become batches of the journal. */
   redrive(session: number, batch: number): void {
     const row = this.#services.store.sessions.get(session)
@@ -198,6 +232,7 @@ export class SessionService {
   close(): void {
     this.#stopped = true
     this.#sweep?.cancel()
+    this.jobEnded()
     for (const live of this.#live.values()) live.batcher.stop()
     this.#live.clear()
   }
@@ -225,6 +260,7 @@ export class SessionService {
     live.refusing = 'completing'
     // A cancel that comes while an end is under way takes it over; an end takes over nothing.
     const isTakenOver = live.finishing !== null && ending === 'cancelled'
+    if (isTakenOver) this.#cancelListener(row.number)
     const stored = isTakenOver ? this.#storeEnding(row, ending) : Promise.resolve()
     live.finishing ??= this.#drainAndEnd(row, live, ending).catch((error: unknown) => {
       // The stored status decides again what the session takes.
@@ -239,14 +275,18 @@ export class SessionService {
 
   async #drainAndEnd(row: SessionRow, live: LiveSession, ending: Ending): Promise<SessionRow> {
     // What it leads to is stored before the wait: a crash amid a cancel must not complete it.
-    if (!live.batcher.isIdle) await this.#storeEnding(row, ending)
+    const { store } = this.#services
+    const hasJobs = () => (store.sessions.get(row.number)?.openJobs ?? 0) > 0
+    if (!live.batcher.isIdle || hasJobs()) await this.#storeEnding(row, ending)
+    if (ending === 'cancelled') this.#cancelListener(row.number)
     for (;;) {
       await live.batcher.drain()
-      const ended = await this.#services.store.commit((transaction) =>
-        endSession(transaction, row.number, ending),
-      )
+      while (hasJobs() && !this.#stopped) await this.#nextJobEnd()
+      if (this.#stopped) throw retryLater('SHUTTING_DOWN')
+      await live.batcher.flush()
+      const ended = await store.commit((transaction) => endSession(transaction, row.number, ending))
       if (ended === null) {
-        // A dead letter was redriven, and its batch is on its way to the batcher.
+        // A dead letter was redriven, and its batch is on its way to the batcher, or a job began just then.
         await this.#delay(limits.storeRetryDelayMs)
         if (this.#stopped) throw retryLater('SHUTTING_DOWN')
         continue
@@ -255,6 +295,12 @@ export class SessionService {
       this.#countOpen(row.tenant, -1)
       return ended
     }
+  }
+
+  #nextJobEnd(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#jobEndListeners.push(resolve)
+    })
   }
 
   /** Who was told that the session is completing relies on its end, also where that failed once. */
@@ -299,7 +345,8 @@ export class SessionService {
       this.#finishUnasked(row, row.ending ?? 'completed')
     }
     for (const [number, live] of this.#live) {
-      if (live.batcher.isIdle && live.finishing === null) this.#live.delete(number)
+      const isAtRest = live.batcher.isIdle && live.holders === 0
+      if (isAtRest && live.finishing === null) this.#live.delete(number)
     }
     const isFull = due.length >= limits.sessionSweepMax
     const delayMs = isFull ? limits.sessionSweepAgainMs : limits.sessionSweepMs
@@ -333,6 +380,7 @@ export class SessionService {
         batcher: new Batcher(this.#services, row),
         refusing: row.status === 'active' ? null : row.status,
         finishing: null,
+        holders: 0,
       }
       this.#live.set(row.number, live)
     }

@@ -41,7 +41,7 @@ export function jobAnswer(session: SessionRow, job: JobRow): UploadAnswer {
 export function storeAnswer(
   transaction: Transaction,
   session: SessionRow,
-  { idempotency }: AdmittedUpload,
+  { idempotency }: Pick<AdmittedUpload, 'idempotency'>,
   answer: UploadAnswer,
 ): void {
   if (idempotency === null) return

@@ -3,8 +3,8 @@ import type { Blobs } from './interfaces.ts'
 import { hashKey, numberKey, readNumber } from './keys.ts'
 
 /**
- * The bytes themselves, without a header. How many atoms and journaled items are of a blob stands beside
- * it only where they are two or more, so that bytes that come once cost no further row.
+ * The bytes themselves, without a header. How many atoms, journaled items and pending buffers are of a blob
+ * stands beside it only where they are two or more, so that bytes that come once cost no further row.
  */
 export class BlobRepository implements Blobs {
   readonly #table: TableReader

@@ -2,7 +2,7 @@ import { Refusal, retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { limits } from '../limits.ts'
 import type { Database, Write } from './database.ts'
-import type { CommitOptions, StoreFailure, Transaction } from './interfaces.ts'
+import type { CommitOptions, JobRow, StoreFailure, Transaction } from './interfaces.ts'
 import type { Repositories } from './repositories.ts'
 import { GroupTransaction } from './transaction.ts'
 
@@ -44,6 +44,7 @@ export class Committer {
   readonly #queueBytesMax: number
   #queuedBytes = 0
   #listener: (events: readonly StoredEvent[]) => void = () => {}
+  #jobListener: (jobs: readonly JobRow[]) => void = () => {}
   #failureListener: (failure: StoreFailure) => void = () => {}
   #working: Promise<void> | null = null
   #closed = false
@@ -99,6 +100,10 @@ export class Committer {
 
   onEvents(listener: (events: readonly StoredEvent[]) => void): void {
     this.#listener = listener
+  }
+
+  onJobs(listener: (jobs: readonly JobRow[]) => void): void {
+    this.#jobListener = listener
   }
 
   onFailure(listener: (failure: StoreFailure) => void): void {
@@ -161,7 +166,10 @@ export class Committer {
       }
       transaction.adopt()
       this.#settle(outcomes)
-      if (transaction.events.length > 0) this.#publish(transaction.events)
+      const { events } = transaction
+      if (events.length > 0) publish(() => this.#listener(events))
+      const jobs = transaction.changedJobs()
+      if (jobs.length > 0) publish(() => this.#jobListener(jobs))
     } catch (error) {
       this.#fail(outcomes, error, bytes)
     }
@@ -276,15 +284,15 @@ export class Committer {
     const units = [...outcomes.map(({ unit }) => unit), ...this.#queue.splice(0)]
     for (const unit of units) unit.reject(error)
   }
+}
 
-  /** A listener that throws must not undo or delay what is on disk: its error is the process's. */
-  #publish(events: readonly StoredEvent[]): void {
-    try {
-      this.#listener(events)
-    } catch (error) {
-      process.nextTick(() => {
-        throw error
-      })
-    }
+/** A listener that throws must not undo or delay what is on disk: its error is the process's. */
+function publish(tell: () => void): void {
+  try {
+    tell()
+  } catch (error) {
+    process.nextTick(() => {
+      throw error
+    })
   }
 }

@@ -1,4 +1,10 @@
 import type { SessionStatusName } from '../contracts/http.ts'
+import type {
+  FrameSettings,
+  MediaCheckpoint,
+  MediaType,
+  SegmentSettings,
+} from '../contracts/media.ts'
 import type { DecodeSettings, RejectedRecord, SessionType } from '../contracts/tasks.ts'
 
 /** The rows of the store as the rest of the program knows them. */
@@ -24,6 +30,10 @@ export interface SessionRow {
   maxConcurrentBatches: number
   retry: RetryPolicy
   decode: DecodeSettings
+  /** What pushed frames become atoms, null for each; and how frames are taken out of files. */
+  frameExtraction: FrameSettings | null
+  /** How pushed buffers are cut, null where each is an atom of its own; and how files are. */
+  segmentation: SegmentSettings | null
   createdAtMs: number
   lastActivityAtMs: number
   endedAtMs: number | null
@@ -31,8 +41,17 @@ export interface SessionRow {
   bytesReceived: number
   recordsReceived: number
   recordsRejected: number
-  /** In the journal, not yet atoms. */
+  /** In the journal, not yet worked off. */
   recordsQueued: number
+  /**
+   * Worked off: each is an atom, or, where frames are selected or audio is cut, has been looked at.
+   * Received = processed + queued + rejected + dead + cancelled, at every moment.
+   */
+  recordsProcessed: number
+  /** Queued by uploads whose jobs were cancelled. */
+  recordsCancelled: number
+  /** Media jobs that have not ended. */
+  openJobs: number
   atomsCreated: number
   batchesReceived: number
   batchesProcessed: number
@@ -74,7 +93,7 @@ export interface SessionTotals {
 /** One row of a session's atom table: a telemetry block or one occurrence of a blob. */
 export interface AtomEntry {
   seq: number
-  kind: 'block' | 'frame' | 'buffer'
+  kind: 'block' | 'frame' | 'buffer' | 'segment'
   /** 32 bytes. */
   hash: Uint8Array
   byteLength: number
@@ -108,6 +127,23 @@ export interface JournalMediaItem {
   hash: Uint8Array
   byteLength: number
   metadata: Record<string, unknown>
+}
+
+/**
+ * A buffer of a session whose audio is cut, kept until every sample of it stands in a segment. It owns
+ * one occurrence of its blob.
+ */
+export interface PendingBuffer {
+  session: number
+  /** Rising within the session. */
+  number: number
+  /** 32 bytes. */
+  hash: Uint8Array
+  byteLength: number
+  /** Which run of audio without a gap it belongs to, and where in it, in samples of each channel. */
+  run: number
+  startSample: number
+  samples: number
 }
 
 /** One failed attempt at turning a batch into atoms. */
@@ -163,14 +199,19 @@ export interface JobRow {
   tenant: number
   /** Null where it works on several sessions. */
   session: number | null
-  kind: 'upload' | 'redrive'
+  kind: 'upload' | 'redrive' | 'media'
   status: JobStatus
   /** The step it is at. */
   step: JobStep
   /** Milliseconds that each step that is over took. */
   stepDurationsMs: Partial<Record<JobStep, number>>
-  /** Records to be turned into atoms, and those that are. */
-  itemsTotal: number
+  /** When the step it is at began, and how many items were done then: its speed is since then. */
+  stepStartedAtMs: number
+  stepItemsBefore: number
+  /** What items are: records to be turned into atoms, or what a file holds of each channel or picture. */
+  itemUnit: 'records' | 'frames' | 'samples'
+  /** Null where a file does not tell. */
+  itemsTotal: number | null
   itemsProcessed: number
   atomsCreated: number
   /** Batches that are neither atoms nor dead letters yet. */
@@ -182,6 +223,27 @@ export interface JobRow {
   updatedAtMs: number
   endedAtMs: number | null
   error: { code: string; message: string; details: string } | null
+  /** The file it works on, null where it works on journaled batches. */
+  media: MediaFile | null
+}
+
+/** A file in the spool, and how far the job on it has come. */
+export interface MediaFile {
+  /** Its name in the spool, which gives it its place there. */
+  readonly spoolId: string
+  readonly type: MediaType
+  readonly contentType: string
+  readonly bytes: number
+  /** SHA-256 of the file, 32 bytes. */
+  readonly hash: Uint8Array
+  /** When its first frame or sample was taken, milliseconds since the epoch. */
+  readonly beginsAtMs: number
+  readonly settings: FrameSettings | SegmentSettings
+  readonly checkpoint: MediaCheckpoint
+  /** Starts of the job since its checkpoint last moved. */
+  readonly runs: number
+  /** What the decoder found the file to hold: `h264 640×360`, `pcm 16 bit, 16000 Hz, 1 channel`. */
+  readonly description: string | null
 }
 
 /** The first answer to an upload with an Idempotency-Key, within its session. */

@@ -25,10 +25,14 @@ export class Group {
   readonly #tenants = new Drafts<TenantRow>()
   /** Changed by the unit under way. */
   readonly #jobs = new Map<number, JobRow>()
+  /** Numbers of the jobs that were written, as often as they were. */
+  readonly #storedJobs: number[] = []
+  /** By session the number given last: looking for it goes over all that is pending in the group. */
+  readonly #lastBuffers = new Map<number, number>()
   /** Sessions whose removal may have begun; the overlay knows whether it has. */
   readonly #dropping = new Set<number>()
   #bytes = 0
-  #before = { events: 0, bytes: 0 }
+  #before = { events: 0, jobs: 0, bytes: 0 }
 
   constructor(committed: Repositories, tables: Tables, nowMs: number) {
     this.nowMs = nowMs
@@ -47,7 +51,7 @@ export class Group {
     this.#overlay.mark()
     this.#sessions.mark()
     this.#tenants.mark()
-    this.#before = { events: this.events.length, bytes: this.#bytes }
+    this.#before = { events: this.events.length, jobs: this.#storedJobs.length, bytes: this.#bytes }
   }
 
   undo(): void {
@@ -55,7 +59,9 @@ export class Group {
     this.#sessions.undo()
     this.#tenants.undo()
     this.#jobs.clear()
+    this.#lastBuffers.clear()
     this.events.length = this.#before.events
+    this.#storedJobs.length = this.#before.jobs
     this.#bytes = this.#before.bytes
   }
 
@@ -163,8 +169,25 @@ export class Group {
 
   /** What the unit has changed in jobs becomes what is read of them. */
   storeJobs(): void {
-    for (const row of this.#jobs.values()) this.put(this.rows.jobs.writes(row))
+    for (const row of this.#jobs.values()) {
+      const writes = this.rows.jobs.writes(row)
+      if (writes.length > 0) this.#storedJobs.push(row.number)
+      this.put(writes)
+    }
     this.#jobs.clear()
+  }
+
+  /** The jobs that the group has changed and not removed, in the order of their first change. */
+  changedJobs(): JobRow[] {
+    const { jobs } = this.rows
+    return [...new Set(this.#storedJobs)].flatMap((number) => jobs.get(number) ?? [])
+  }
+
+  /** The number of a session's next pending buffer. */
+  nextBuffer(session: number): number {
+    const last = this.#lastBuffers.get(session) ?? this.rows.streams.lastNumber(session)
+    this.#lastBuffers.set(session, last + 1)
+    return last + 1
   }
 
   #readSession(number: number): SessionRow | null {

@@ -11,6 +11,7 @@ import type {
   JobRow,
   JobStatus,
   JournalEntry,
+  PendingBuffer,
   RejectedEntry,
   SessionRow,
 } from './entities.ts'
@@ -84,6 +85,15 @@ export interface Transaction {
   createJob(row: Omit<JobRow, 'number'>): JobRow
   /** The row for changing, as `session`. Throws where it is unknown. */
   job(number: number): JobRow
+  /**
+   * Keeps a buffer until its audio is cut; the occurrence of its blob, which the caller has put, is the
+   * row's from now on. Gives it its number.
+   */
+  appendPending(session: SessionRow, buffer: Omit<PendingBuffer, 'session' | 'number'>): number
+  /** Removes a session's pending buffers up to this number, each with its occurrence of a blob. */
+  dropPending(session: SessionRow, throughNumber: number): void
+  /** What a session's codec knows of what came before, null once it is to know nothing. */
+  putStreamState(session: SessionRow, state: Uint8Array | null): void
   putIdempotency(row: IdempotencyRow): void
   /** Removes up to `limit` answers that were given before `beforeMs`, oldest first; gives how many. */
   dropIdempotency(beforeMs: number, limit: number): number
@@ -227,6 +237,16 @@ export interface Jobs {
   get(number: number): JobRow | null
   /** Newest first. `before` is `next` of the page before. */
   list(tenant: number, filter: JobFilter, limit: number, before: number | null): Page<JobRow>
+  /** Jobs on files that have not ended, of all tenants, oldest first, for recovery at start. */
+  openMedia(): JobRow[]
+}
+
+/** Sessions whose frames are selected or whose audio is cut: what they hold between two batches. */
+export interface Streams {
+  /** As the last `putStreamState` gave it, copied out; null where there is none. */
+  state(session: number): Uint8Array | null
+  /** The buffers that wait to be cut, in order. */
+  pending(session: number): PendingBuffer[]
 }
 
 export interface Idempotency {
@@ -291,6 +311,7 @@ export interface Store {
   readonly apiKeys: ApiKeys
   readonly deadLetters: DeadLetters
   readonly jobs: Jobs
+  readonly streams: Streams
   readonly idempotency: Idempotency
   /** Of every tenant that has stored anything. */
   usage(): TenantUsage[]
@@ -306,6 +327,11 @@ export interface Store {
   commit<T>(unit: (transaction: Transaction) => T, options?: CommitOptions): Promise<T>
   /** Called with the events of each transaction after its flush, in order. One listener. */
   onEvents(listener: (events: readonly StoredEvent[]) => void): void
+  /**
+   * Called with the jobs that each transaction has created or changed, each once and as it is stored,
+   * after its flush. The rows are copies. One listener.
+   */
+  onJobs(listener: (jobs: readonly JobRow[]) => void): void
   /**
    * Called once, where a commit fails for anything but want of room and before anybody is told of it:
    * a listener that ends the process leaves nothing behind that speaks for the store. One listener.

@@ -15,7 +15,7 @@ import {
 import { newestFirst, readPage } from './pages.ts'
 import { decodeFields, encodeFields, ownBytes } from './rows.ts'
 
-const layoutVersion = 1
+const layoutVersion = 2
 const fields = [
   'id',
   'tenant',
@@ -24,6 +24,9 @@ const fields = [
   'status',
   'step',
   'stepDurationsMs',
+  'stepStartedAtMs',
+  'stepItemsBefore',
+  'itemUnit',
   'itemsTotal',
   'itemsProcessed',
   'atomsCreated',
@@ -34,6 +37,7 @@ const fields = [
   'updatedAtMs',
   'endedAtMs',
   'error',
+  'media',
 ] as const
 /** Fails to compile when a field of the row is stored nowhere. */
 const allFieldsStored: Exclude<keyof JobRow, 'number' | (typeof fields)[number]> extends never
@@ -55,6 +59,7 @@ export class JobRepository implements Jobs {
   readonly #rows: TableReader
   readonly #ids: TableReader
   readonly #tenants: TableReader
+  readonly #openMedia: TableReader
   readonly #meta: TableReader
 
   constructor(tables: Tables) {
@@ -62,6 +67,7 @@ export class JobRepository implements Jobs {
     this.#rows = tables.table('jobs')
     this.#ids = tables.table('job-ids')
     this.#tenants = tables.table('tenant-jobs')
+    this.#openMedia = tables.table('open-media-jobs')
     this.#meta = tables.table('meta')
   }
 
@@ -76,6 +82,7 @@ export class JobRepository implements Jobs {
     if (value === null) return null
     const row = { number, ...decodeFields(layoutVersion, fields, value) } as JobRow
     row.chain = ownBytes(row.chain)
+    if (row.media !== null) row.media = { ...row.media, hash: ownBytes(row.media.hash) }
     return row
   }
 
@@ -87,6 +94,11 @@ export class JobRepository implements Jobs {
         status === (filter.status ?? status) && session === (filter.session ?? session)
       return isSelected ? this.#indexed(number) : null
     })
+  }
+
+  openMedia(): JobRow[] {
+    const range = { from: numberKey(0), to: numberKey(lastNumber) }
+    return Array.from(this.#openMedia.keys(range), (key) => this.#indexed(keyNumber(key, 0)))
   }
 
   /**
@@ -128,12 +140,18 @@ export class JobRepository implements Jobs {
     const value = encodeFields(layoutVersion, fields, row)
     const stored = this.#rows.get(key)
     if (stored !== null && Buffer.compare(stored, value) === 0) return []
-    return [
+    const writes: Write[] = [
       { table: 'jobs', key, value },
       { table: 'tenant-jobs', key: numberKey(row.tenant, row.number), value: encodeIndexed(row) },
     ]
+    const isOpen = isOpenMedia(row)
+    if (this.#openMedia.has(key) !== isOpen) {
+      writes.push({ table: 'open-media-jobs', key, value: isOpen ? new Uint8Array(0) : null })
+    }
+    return writes
   }
 
+  /** How an ended job goes: it is in no list of open ones any more. */
   removals(row: JobRow): Write[] {
     return [
       { table: 'jobs', key: numberKey(row.number), value: null },
@@ -147,6 +165,11 @@ export class JobRepository implements Jobs {
     assert(row !== null, 'the index names jobs that are there')
     return row
   }
+}
+
+/** Whether it works on a file and has not ended. */
+export function isOpenMedia({ kind, status }: JobRow): boolean {
+  return kind === 'media' && !endedStatuses.has(status)
 }
 
 export function encodeIndexed({ status, session, createdAtMs }: JobRow): Uint8Array {

@@ -16,6 +16,8 @@ import assert from 'node:assert/strict'
  *   blob-users            tenant, 32 bytes of SHA-256  how many occurrences, where it is not one
  *   journal               session, batch, number       kind, record count and job
  *   journal-contents      session, batch, number       page bytes or media items
+ *   pending-buffers       session, number              where in its audio, hash and length of its blob
+ *   stream-states         session                      as the codec gave it
  *   retries               session, batch
  *   dead-letters          tenant, number
  *   dead-letter-ids       id as text                   tenant and number
@@ -24,6 +26,7 @@ import assert from 'node:assert/strict'
  *   jobs                  number
  *   job-ids               id as text                   the job's number
  *   tenant-jobs           tenant, number               status, session and age, for filtered lists
+ *   open-media-jobs       number                       empty: jobs on files that have not ended
  *   idempotency           session, 32 bytes of SHA-256
  *   idempotency-times     created at, session, SHA-256 empty
  *   events                tenant, number

@@ -1,6 +1,9 @@
 import type { Group } from './group.ts'
 
-/** Blobs are stored once per tenant; each atom and each journaled item that is of one is an occurrence. */
+/**
+ * Blobs are stored once per tenant; each atom, journaled item and pending buffer that is of one is an
+ * occurrence.
+ */
 
 /** Stores the bytes, or counts one more occurrence of those that are there. */
 export function putOccurrence(

@@ -11,6 +11,7 @@ import { RejectedRepository } from './rejected.ts'
 import { RetryRepository } from './retries.ts'
 import { SchemaRepository } from './schemas.ts'
 import { SessionRepository } from './sessions.ts'
+import { StreamRepository } from './streams.ts'
 import { TenantRepository } from './tenants.ts'
 
 /** One of each kind of row, over one set of tables: what reads it and what says how it is written. */
@@ -22,6 +23,7 @@ export class Repositories {
   readonly deadLetters: DeadLetterRepository
   readonly journal: JournalRepository
   readonly jobs: JobRepository
+  readonly streams: StreamRepository
   readonly idempotency: IdempotencyRepository
   readonly tenants: TenantRepository
   readonly events: EventRepository
@@ -37,6 +39,7 @@ export class Repositories {
     this.deadLetters = new DeadLetterRepository(tables)
     this.journal = new JournalRepository(tables, this.retries, this.deadLetters)
     this.jobs = new JobRepository(tables)
+    this.streams = new StreamRepository(tables)
     this.idempotency = new IdempotencyRepository(tables)
     this.tenants = new TenantRepository(tables)
     this.events = new EventRepository(tables, this.tenants)

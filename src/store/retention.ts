@@ -6,6 +6,7 @@ import type { StoredAtom } from './atoms.ts'
 import type { Group } from './group.ts'
 import type { SessionRow } from './interfaces.ts'
 import type { JournalOwner } from './journal.ts'
+import { lastNumber } from './keys.ts'
 import { releaseOccurrence } from './occurrences.ts'
 import type { StoredChunk } from './rejected.ts'
 
@@ -60,11 +61,18 @@ export function dropIdempotency(group: Group, beforeMs: number, limit: number): 
   return rows.length
 }
 
+/** A session's pending buffers up to this number, with what they own. */
+export function dropPending(group: Group, session: SessionRow, throughNumber: number): void {
+  dropBuffersThrough(group, session, throughNumber)
+}
+
 /** What belongs to a session goes kind by kind: each removes up to `limit` rows and gives how many. */
 type Step = (group: Group, session: SessionRow, limit: number) => number
 
 const steps: readonly Step[] = [
   dropJournal,
+  dropBuffers,
+  dropStreamState,
   dropRetries,
   dropDeadLetters,
   dropAnswers,
@@ -113,6 +121,35 @@ function dropEntries(
     rows += 1 + entry.items.length
   }
   return rows
+}
+
+function dropBuffers(group: Group, session: SessionRow, limit: number): number {
+  return dropBuffersThrough(group, session, lastNumber, limit)
+}
+
+/** Each owns a blob, which counts as a row too. */
+function dropBuffersThrough(
+  group: Group,
+  { number, tenant }: SessionRow,
+  throughNumber: number,
+  limit = Number.POSITIVE_INFINITY,
+): number {
+  const { streams } = group.rows
+  let rows = 0
+  for (const buffer of streams.through(number, throughNumber)) {
+    if (rows >= limit) break
+    group.free([streams.bufferRemoval(number, buffer.number)])
+    releaseOccurrence(group, tenant, buffer.hash, buffer.byteLength)
+    rows += 2
+  }
+  return rows
+}
+
+function dropStreamState(group: Group, { number }: SessionRow): number {
+  const { streams } = group.rows
+  if (!streams.hasState(number)) return 0
+  group.free([streams.stateRemoval(number)])
+  return 1
 }
 
 function dropRetries(group: Group, { number }: SessionRow, limit: number): number {

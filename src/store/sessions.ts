@@ -12,7 +12,7 @@ import { SessionCache } from './session-cache.ts'
  * A session stands in two rows: what is set once (a schema or metadata of many kilobytes may be in
  * it) and what every upload changes, about 200 bytes. The order of the fields is the layout.
  */
-const settingsVersion = 1
+const settingsVersion = 2
 const settingsFields = [
   'id',
   'tenant',
@@ -24,9 +24,11 @@ const settingsFields = [
   'maxConcurrentBatches',
   'retry',
   'decode',
+  'frameExtraction',
+  'segmentation',
   'createdAtMs',
 ] as const
-const stateVersion = 2
+const stateVersion = 3
 const stateFields = [
   'status',
   'lastActivityAtMs',
@@ -35,6 +37,9 @@ const stateFields = [
   'recordsReceived',
   'recordsRejected',
   'recordsQueued',
+  'recordsProcessed',
+  'recordsCancelled',
+  'openJobs',
   'atomsCreated',
   'batchesReceived',
   'batchesProcessed',
@@ -256,6 +261,8 @@ export function freezeSession(row: SessionRow): SessionRow {
   deepFreeze(row.metadata)
   Object.freeze(row.retry)
   Object.freeze(row.decode)
+  deepFreeze(row.frameExtraction)
+  deepFreeze(row.segmentation)
   if (row.final !== null) Object.freeze(row.final)
   return Object.freeze(row)
 }

@@ -6,6 +6,7 @@ import { Database } from './database.ts'
 import { FolderLock } from './folder-lock.ts'
 import type {
   CommitOptions,
+  JobRow,
   Store,
   StoreFailure,
   StoreOptions,
@@ -17,7 +18,7 @@ import { numberKey, readNumber, textKey } from './keys.ts'
 import { Repositories } from './repositories.ts'
 
 /** Rises with every change after which an older program would misread what is stored. */
-export const formatVersion = 2
+export const formatVersion = 3
 export const formatKey = textKey('format')
 const secretKey = textKey('secret')
 const secretBytes = 32
@@ -79,6 +80,10 @@ class LmdbStore extends Repositories implements Store {
 
   onEvents(listener: (events: readonly StoredEvent[]) => void): void {
     this.#committer.onEvents(listener)
+  }
+
+  onJobs(listener: (jobs: readonly JobRow[]) => void): void {
+    this.#committer.onJobs(listener)
   }
 
   onFailure(listener: (failure: StoreFailure) => void): void {

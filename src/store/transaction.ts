@@ -16,6 +16,7 @@ import type {
   IdempotencyRow,
   JobRow,
   JournalEntry,
+  PendingBuffer,
   SessionRow,
   Transaction,
 } from './interfaces.ts'
@@ -27,6 +28,7 @@ import {
   dropEvent,
   dropIdempotency,
   dropJobs,
+  dropPending,
   dropRejected,
   dropSession,
 } from './retention.ts'
@@ -56,6 +58,11 @@ export class GroupTransaction implements Transaction {
   /** Of all units, in order. */
   get events(): readonly StoredEvent[] {
     return this.#group.events
+  }
+
+  /** As they are stored once the transaction is, each once; copies that are the caller's own. */
+  changedJobs(): JobRow[] {
+    return this.#group.changedJobs()
   }
 
   /** About how many bytes of pages the writes so far take. */
@@ -108,6 +115,8 @@ export class GroupTransaction implements Transaction {
       metadata: JSON.parse(JSON.stringify(row.metadata)) as Record<string, unknown>,
       retry: { ...row.retry },
       decode: { ...row.decode },
+      frameExtraction: structuredClone(row.frameExtraction),
+      segmentation: structuredClone(row.segmentation),
       number: group.rows.sessions.lastNumber() + 1,
     }
     group.addSession(created)
@@ -238,6 +247,24 @@ export class GroupTransaction implements Transaction {
 
   job(number: number): JobRow {
     return this.#open().job(number)
+  }
+
+  appendPending(session: SessionRow, buffer: Omit<PendingBuffer, 'session' | 'number'>): number {
+    const group = this.#openFor(session)
+    const number = group.nextBuffer(session.number)
+    group.put([group.rows.streams.bufferWrite({ ...buffer, session: session.number, number })])
+    return number
+  }
+
+  dropPending(session: SessionRow, throughNumber: number): void {
+    dropPending(this.#openFor(session), session, throughNumber)
+  }
+
+  putStreamState(session: SessionRow, state: Uint8Array | null): void {
+    const group = this.#openFor(session)
+    const { streams } = group.rows
+    if (state === null) group.free([streams.stateRemoval(session.number)])
+    else group.put([streams.stateWrite(session.number, state)])
   }
 
   putIdempotency(row: IdempotencyRow): void {

@@ -121,6 +121,12 @@ export class BodyLease {
     this.#heldBytes += bytes
   }
 
+  /** So many of the bytes are not kept any more. */
+  shrink(bytes: number): void {
+    this.budget.release(bytes)
+    this.#heldBytes -= bytes
+  }
+
   release(): void {
     this.unclaim()
     if (this.#heldBytes > 0) this.budget.release(this.#heldBytes)
@@ -273,57 +279,4 @@ class Gathered {
 /** Memory of its own; whoever takes it hands on only what has been written. */
 function unzeroed(bytes: number): Uint8Array<ArrayBuffer> {
   return Buffer.allocUnsafeSlow(bytes) as Uint8Array<ArrayBuffer>
-}
-
-export const uploadTypes: Readonly<Record<string, 'json' | 'msgpack'>> = {
-  'application/json': 'json',
-  'application/msgpack': 'msgpack',
-  'application/x-msgpack': 'msgpack',
-  'application/vnd.msgpack': 'msgpack',
-}
-const shownUploadTypes = ['application/json', 'application/msgpack']
-
-/** Throws Refusal `UNSUPPORTED_MEDIA_TYPE`. */
-export function uploadFormat(headers: ReadonlyMap<string, string>): 'json' | 'msgpack' {
-  const type = mediaType(headers.get('content-type') ?? '', shownUploadTypes)
-  const format = Object.hasOwn(uploadTypes, type) ? uploadTypes[type] : undefined
-  if (format === undefined) throw unsupportedType(shownUploadTypes)
-  return format
-}
-
-/** A JSON body may leave its type out. Throws Refusal `UNSUPPORTED_MEDIA_TYPE`. */
-export function requireJson(headers: ReadonlyMap<string, string>): void {
-  const header = headers.get('content-type')
-  const supported = ['application/json']
-  if (header !== undefined && mediaType(header, supported) !== 'application/json') {
-    throw unsupportedType(supported)
-  }
-}
-
-/** Whether the body is gzip. Throws Refusal `UNSUPPORTED_ENCODING`. */
-export function isGzip(headers: ReadonlyMap<string, string>): boolean {
-  const encoding = (headers.get('content-encoding') ?? 'identity').trim().toLowerCase()
-  if (encoding === 'gzip' || encoding === 'x-gzip') return true
-  if (encoding === 'identity' || encoding === '') return false
-  throw new Refusal('UNSUPPORTED_ENCODING', { fields: { supported: ['gzip', 'identity'] } })
-}
-
-function unsupportedType(supported: readonly string[]): Refusal {
-  return new Refusal('UNSUPPORTED_MEDIA_TYPE', { fields: { supported } })
-}
-
-/** The type without its parameters, of which a charset may only be UTF-8. */
-function mediaType(header: string, supported: readonly string[]): string {
-  const [type = '', ...parameters] = header.split(';')
-  for (const parameter of parameters) {
-    const [name = '', value = ''] = parameter.split('=')
-    const charset = value
-      .trim()
-      .replace(/^"(.*)"$/, '$1')
-      .toLowerCase()
-    if (name.trim().toLowerCase() === 'charset' && charset !== 'utf-8' && charset !== 'utf8') {
-      throw unsupportedType(supported)
-    }
-  }
-  return type.trim().toLowerCase()
 }

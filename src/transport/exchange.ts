@@ -49,6 +49,14 @@ export interface Exchange {
    * Must be called in the turn that brought the exchange. `chunk` is only valid during the call.
    */
   read(onChunk: (chunk: Uint8Array, isLast: boolean) => void): void
+  /**
+   * Reads no more of the body until `resume`; what the socket has handed over still comes. Whoever holds
+   * a client back for long calls it again every few seconds, or the library takes the client for idle.
+   * Meanwhile nobody hears that the client has gone.
+   */
+  pause(): void
+  /** Goes on reading. A reply does so too, because the rest of the body stands before the next request. */
+  resume(): void
   reply(reply: WireReply): void
   /**
    * Sends the head and leaves the body open; null where the client has gone. The stream may live for

@@ -115,12 +115,15 @@ function requestBody(route: Route): Json {
     }
   }
   const schema = { $ref: '#/components/schemas/UploadBody' }
+  const file = { schema: { type: 'string', format: 'binary' } }
+  const files = Object.fromEntries((route.fileTypes ?? []).map((type) => [type, file]))
   return {
     required: true,
     description:
       'records for a telemetry session, frames for video, buffers for audio; in msgpack, bytes ' +
-      'stand unencoded. Content-Encoding: gzip is taken.',
-    content: { 'application/json': { schema }, 'application/msgpack': { schema } },
+      'stand unencoded. Content-Encoding: gzip is taken. Or a media file as it is, for a session of ' +
+      'its kind.',
+    content: { 'application/json': { schema }, 'application/msgpack': { schema }, ...files },
   }
 }
 

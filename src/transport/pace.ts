@@ -3,6 +3,8 @@ import { limits } from '../limits.ts'
 /** Bytes on their way through a connection, in or out. */
 export interface Transfer {
   readonly movedBytes: number
+  /** How long we have held it back ourselves, which is not the client's time. */
+  readonly heldMs?: number
   /** Called now and then for as long as it may go on. */
   keep?(): void
   /** Cuts the connection. */
@@ -51,7 +53,8 @@ export class Pace {
   #sweep(): void {
     const nowMs = performance.now()
     for (const [transfer, beganMs] of this.#began) {
-      const allowedMs = this.#graceMs + transfer.movedBytes / this.#bytesPerMs
+      const heldMs = transfer.heldMs ?? 0
+      const allowedMs = this.#graceMs + heldMs + transfer.movedBytes / this.#bytesPerMs
       if (nowMs - beganMs <= allowedMs) {
         transfer.keep?.()
         continue

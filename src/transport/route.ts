@@ -1,6 +1,8 @@
 import type { Static, TObject, TSchema } from '@sinclair/typebox'
 import type { ErrorCode } from '../contracts/errors.ts'
+import type { SpooledFile } from '../ingest/spool.ts'
 import type { Scope, SessionRow } from '../store/interfaces.ts'
+import type { FileFormat } from './content-type.ts'
 import type { Services } from './services.ts'
 
 /** Who asks. `scopes` holds every scope where the key has `admin`. */
@@ -24,8 +26,15 @@ export interface RequestContext extends Services {
   readonly signal: AbortSignal
   readonly principal: Principal
   readonly tickets: TicketDesk
-  /** The body of a route with `body: 'upload'`: its own buffer, for transfer. */
-  readonly upload: UploadBody | null
+  /** The body of a route with `body: 'upload'`. */
+  readonly upload: UploadBody | FileBody | null
+}
+
+/** What is known of a request before its body: enough to refuse a file of which nothing was read. */
+export interface FileContext extends Services {
+  readonly tenant: number
+  readonly headers: ReadonlyMap<string, string>
+  readonly file: FileFormat
 }
 
 /** Makes tickets for the reading of one resource. */
@@ -34,12 +43,23 @@ export interface TicketDesk {
   issue(principal: Principal, path: string): { ticket: string; expiresAt: string }
 }
 
+/** A body in memory: its own buffer, for transfer. */
 export interface UploadBody {
+  readonly kind: 'bytes'
   readonly buffer: ArrayBuffer
   readonly byteLength: number
   readonly format: 'json' | 'msgpack'
   readonly gzip: boolean
   /** From the head of the request to the last byte of its body. */
+  readonly receivingMs: number
+}
+
+/** A body on disk. The handler removes it from the spool where nobody takes it over. */
+export interface FileBody extends FileFormat {
+  readonly kind: 'file'
+  readonly spooled: SpooledFile
+  /** When the head of the request came, milliseconds since the epoch. */
+  readonly arrivedAtMs: number
   readonly receivingMs: number
 }
 
@@ -99,6 +119,11 @@ export interface Route {
   readonly headers?: TObject
   /** A schema: JSON, validated. 'upload': handed on unread. */
   readonly body?: TSchema | 'upload'
+  /** Content types of the files that a route with `body: 'upload'` takes too, for OpenAPI. */
+  readonly fileTypes?: readonly string[]
+  /** Makes it take them: throws Refusal where this one would not be taken, before any of it is read. */
+  // biome-ignore lint/suspicious/noExplicitAny: as with `handle`
+  readonly requireFile?: (input: any, context: FileContext) => void
   readonly bodyOptional?: boolean
   /** Status to schema, or to a media type for what is not JSON. */
   readonly replies: Readonly<Record<number, TSchema | string>>
@@ -113,10 +138,14 @@ export function route<
   Q extends TObject | undefined = undefined,
   B extends TSchema | 'upload' | undefined = undefined,
 >(
-  definition: Omit<Route, 'handle' | 'params' | 'query' | 'body'> & {
+  definition: Omit<Route, 'handle' | 'requireFile' | 'params' | 'query' | 'body'> & {
     readonly params?: P
     readonly query?: Q
     readonly body?: B
+    readonly requireFile?: (
+      input: { readonly params: Shape<P>; readonly query: Shape<Q> },
+      context: FileContext,
+    ) => void
     readonly handle: (
       input: {
         readonly params: Shape<P>

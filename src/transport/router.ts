@@ -5,22 +5,23 @@ import { WorkerFailure } from '../contracts/worker-failure.ts'
 import { limits } from '../limits.ts'
 import { memoryBudgets } from '../memory.ts'
 import { type Authenticator, holdsScope, scopeMissing, unauthorized } from './auth.ts'
+import { type Body, BodyBudget, type BodyLease, BodyReader, ClientGone } from './body.ts'
 import {
-  type Body,
-  BodyBudget,
-  type BodyLease,
-  BodyReader,
-  ClientGone,
+  type FileFormat,
+  fileFormat,
   isGzip,
   requireJson,
+  requireUnencoded,
   uploadFormat,
-} from './body.ts'
+} from './content-type.ts'
 import { Cors } from './cors.ts'
 import type { Exchange, UpgradeExchange } from './exchange.ts'
+import { FileReader } from './file-body.ts'
 import { parseQuery, readJsonBody, readParams, readQuery } from './input.ts'
 import { RateLimiter, type RateState, rateHeaders, rateLimitExceeded } from './rate-limit.ts'
 import { errorReply, valueReply } from './reply.ts'
 import {
+  type FileBody,
   type Principal,
   Reply,
   type RequestContext,
@@ -49,6 +50,8 @@ export interface RouterParts {
   readonly ownUrl: () => string
 }
 
+type Input = Readonly<Record<string, unknown>>
+
 /** One request on its way; what is found out about it on the way stands here. */
 interface Call {
   readonly exchange: Exchange
@@ -74,6 +77,7 @@ export class Router {
   readonly #addressLimiter: RateLimiter
   readonly #cors: Cors
   readonly #bodies: BodyReader
+  readonly #files: FileReader
   readonly #replies: BodyBudget
   readonly #idPrefix = randomBytes(6).toString('base64url')
   #requests = 0
@@ -91,6 +95,7 @@ export class Router {
     this.#addressLimiter = new RateLimiter(config.rateLimit)
     this.#cors = new Cors(config)
     this.#bodies = new BodyReader()
+    this.#files = new FileReader(parts.services.spool)
     const { repliesBytesMax } = memoryBudgets(config.memoryMaxMiB)
     this.#replies = new BodyBudget({ bytesMax: repliesBytesMax })
   }
@@ -128,6 +133,7 @@ export class Router {
 
   close(): void {
     this.#bodies.close()
+    this.#files.close()
   }
 
   /** Makes a ticket for a path that takes one. Throws Refusal where the key may not read it. */
@@ -243,19 +249,22 @@ export class Router {
       this.#run(call, route, principal, { ...input, body: undefined }, null, lease)
       return
     }
-    if (route.body === 'upload') this.#serveUpload(call, route, principal, input, lease)
-    else this.#serveJson(call, compiled, principal, input, lease)
+    if (route.body === 'upload') {
+      const file = route.requireFile === undefined ? null : fileFormat(call.exchange.headers)
+      if (file !== null) this.#serveFile(call, route, principal, input, { lease, file })
+      else this.#serveUpload(call, route, principal, input, lease)
+    } else this.#serveJson(call, compiled, principal, input, lease)
   }
 
   #serveUpload(
     call: Call,
     route: Route,
     principal: Principal,
-    input: Readonly<Record<string, unknown>>,
+    input: Input,
     lease: BodyLease,
   ): void {
     const { headers } = call.exchange
-    const format = uploadFormat(headers)
+    const format = uploadFormat(headers, route.requireFile !== undefined)
     const gzip = isGzip(headers)
     const bytesMax = this.#services.config.uploadBytesMax
     this.#parts.budget.requireMemory(call.exchange.contentLength ?? 0)
@@ -264,7 +273,33 @@ export class Router {
       .then((body) => {
         if (gzip) lease.grow(this.#inflatedBytes(body))
         const receivingMs = performance.now() - call.startedAtMs
-        const upload = { ...body, format, gzip, receivingMs }
+        const upload = { kind: 'bytes', ...body, format, gzip, receivingMs } as const
+        this.#run(call, route, principal, { ...input, body: undefined }, upload, lease)
+      })
+      .catch((error) => this.#fail(call, error, lease))
+  }
+
+  /** A media file: nothing of it is read unless it would be taken, and then it goes to disk. */
+  #serveFile(
+    call: Call,
+    route: Route,
+    principal: Principal,
+    input: Input,
+    { lease, file }: { lease: BodyLease; file: FileFormat },
+  ): void {
+    const { exchange } = call
+    const arrivedAtMs = Date.now()
+    const { headers } = exchange
+    requireUnencoded(headers)
+    const { tenant } = principal
+    route.requireFile?.(input, { ...this.#services, tenant, headers, file })
+    const { contentLength } = exchange
+    this.#parts.budget.requireMemory(Math.min(contentLength ?? 0, limits.spoolWriteBytesMax))
+    this.#files
+      .read(exchange, lease)
+      .then((spooled) => {
+        const receivingMs = performance.now() - call.startedAtMs
+        const upload = { kind: 'file', ...file, spooled, arrivedAtMs, receivingMs } as const
         this.#run(call, route, principal, { ...input, body: undefined }, upload, lease)
       })
       .catch((error) => this.#fail(call, error, lease))
@@ -289,7 +324,7 @@ export class Router {
     call: Call,
     compiled: CompiledRoute,
     principal: Principal,
-    input: Readonly<Record<string, unknown>>,
+    input: Input,
     lease: BodyLease,
   ): void {
     const { route, checkBody } = compiled
@@ -318,8 +353,8 @@ export class Router {
     call: Call,
     route: Route,
     principal: Principal,
-    input: Readonly<Record<string, unknown>>,
-    upload: UploadBody | null,
+    input: Input,
+    upload: UploadBody | FileBody | null,
     lease: BodyLease,
   ): void {
     let result: unknown
@@ -339,7 +374,7 @@ export class Router {
     )
   }
 
-  #context(call: Call, principal: Principal, upload: UploadBody | null): RequestContext {
+  #context(call: Call, principal: Principal, upload: UploadBody | FileBody | null): RequestContext {
     const { exchange, requestId } = call
     return {
       ...this.#services,

@@ -56,6 +56,8 @@ export function createTransport(
 
   async function close(deadlineMs: number): Promise<void> {
     server.stopListening()
+    // Who waits for a job's change has an open request.
+    services.jobWatch.close()
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, deadlineMs)

@@ -1,8 +1,12 @@
 import type { Config } from '../config.ts'
 import type { EventHub } from '../events/hub.ts'
 import type { DeadLetterService } from '../ingest/dead-letters.ts'
+import type { JobService } from '../ingest/job-service.ts'
+import type { JobWatch } from '../ingest/job-watch.ts'
+import type { MediaJobService } from '../ingest/media-jobs.ts'
 import type { RecordReader } from '../ingest/record-reader.ts'
 import type { SessionService } from '../ingest/sessions.ts'
+import type { Spool } from '../ingest/spool.ts'
 import type { UploadService } from '../ingest/uploads.ts'
 import type { Logger } from '../log.ts'
 import type { MemoryGauge } from '../memory.ts'
@@ -19,6 +23,11 @@ export interface Services {
   readonly uploads: UploadService
   readonly records: RecordReader
   readonly deadLetters: DeadLetterService
+  readonly spool: Spool
+  /** Takes spooled files over as jobs. */
+  readonly mediaJobs: MediaJobService
+  readonly jobs: JobService
+  readonly jobWatch: JobWatch
   readonly hub: EventHub
   readonly memory: MemoryGauge
 }

@@ -184,6 +184,7 @@ class UwsExchange implements Exchange {
   #replied = false
   #bodyTaken: boolean
   #reads = false
+  #paused = false
   #done = false
   /** Set while the reply waits for the end of the body. */
   #lingering: { readonly send: () => void; readonly timer: NodeJS.Timeout } | null = null
@@ -239,12 +240,29 @@ class UwsExchange implements Exchange {
   }
 
   /**
+   * The library then waits to be told that it may write, which comes at once and starts its timeout of
+   * ten seconds, though nothing is read in which a body could come. Pausing anew begins them anew.
+   */
+  pause(): void {
+    if (!this.isOpen || this.#bodyTaken) return
+    this.#paused = true
+    this.res.pause()
+  }
+
+  resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    if (!this.#done) this.res.resume()
+  }
+
+  /**
    * While the client still sends, closing would reset the connection, and the reset can overtake the
    * reply; so it is told to close, and what it sends meanwhile is dropped unread. Where the connection
    * has to end with the reply, the reply waits for the end of the body.
    */
   reply(reply: WireReply): void {
     if (!this.isOpen) return
+    this.resume()
     this.#replied = true
     const mustEnd = this.#isDoubtful || this.#asksToClose
     if (this.#bodyTaken || this.framing === 'conflict') {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { mediaRowIds } from '../../bench/media.ts'
 import type { BenchReport } from '../../bench/report.ts'
 import { allRows } from '../../bench/rows.ts'
 
@@ -42,10 +43,10 @@ test('a quick bench reads back all that it sent, row by row, and cleans up', asy
   const expected = allRows().map((row) => row.id)
   assert.deepEqual(
     report.rows.map((row) => row.id),
-    [...expected, 'batch/speed-up', 'server/memory'],
+    [...expected, 'batch/speed-up', 'server/memory', ...mediaRowIds],
   )
   for (const row of report.rows) {
-    assert(row.verdict === 'not judged' || row.verdict === 'information', row.id)
+    assert(['not judged', 'information', 'not run'].includes(row.verdict), row.id)
     if (row.samples === null) continue
     assert.deepEqual(row.readBack?.mismatches, [], row.id)
     const records = allRows().find(({ id }) => id === row.id)?.run.body.records ?? 0
@@ -53,9 +54,33 @@ test('a quick bench reads back all that it sent, row by row, and cleans up', asy
     assert.equal(row.readBack?.recordsCounted, sent, row.id)
     assert(row.readBack.recordsCompared > 0, row.id)
   }
+  checkMedia(report)
   assert(report.codecs.length > 0)
   assert.deepEqual(readdirSync(folder), ['report.json'])
 })
+
+/** Which rows ran depends on the machine; those that did have read back all that they made. */
+function checkMedia({ rows }: BenchReport): void {
+  const row = (name: string) => rows.find(({ id }) => id === `media/${name}`)
+  const counted = (name: string) => {
+    const found = row(name)
+    assert.deepEqual(found?.readBack?.mismatches, [], name)
+    assert(found?.measured !== null, name)
+    return found?.readBack?.recordsCounted ?? 0
+  }
+  // A minute holds two segments of the longest duration, and more where speech pauses.
+  for (const mode of ['fixed-duration', 'silence', 'energy', 'speech-detection']) {
+    assert(counted(`audio-${mode}`) >= 2, mode)
+  }
+  assert.equal(counted('audio-fixed-duration'), 2)
+  if (row('keyframes')?.verdict === 'not run') return
+  // A cold job and a warm one of the same file.
+  const isReal = row('keyframes')?.note.endsWith('bottle-detection.mp4') === true
+  assert.equal(counted('keyframes'), 2 * (isReal ? 5 : 1))
+  assert.equal(counted('all-frames'), isReal ? 1_189 : 50)
+  assert((row('keyframes')?.readBack?.blobsCompared ?? 0) > 0)
+  assert.equal(typeof counted('cancel'), 'number')
+}
 
 test('an interrupted bench stops its server and removes its folder', async (t) => {
   const folder = temporaryFolder(t)

@@ -54,6 +54,17 @@ test('a report shows the figures of a row, what differed, and which rows were mi
   assert.match(text, /MISSED: throughput\/telemetry-100\n$/)
 })
 
+test('a row that could not be run is named at the end and is never one that is met', () => {
+  const [row] = report.rows
+  assert(row !== undefined)
+  const rest = { readBack: null, measured: null } as const
+  const met = { ...row, ...rest, id: 'a', verdict: 'met' } as const
+  const skipped = { ...row, ...rest, id: 'b', verdict: 'not run' } as const
+  const text = (rows: BenchReport['rows']) => formatReport({ ...report, rows, verdict: 'met' })
+  assert.match(text([met]), /\nAll rows met\.\n$/)
+  assert.match(text([met, skipped]), /\nAll other rows met; not run: b\n$/)
+})
+
 test('columns line up: names to the left, figures to the right', () => {
   const rows = [
     ['a', '1'],

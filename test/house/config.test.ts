@@ -33,6 +33,10 @@ const samples: readonly [keyof Config, string, string, unknown][] = [
   ],
   ['uploadBytesMax', 'ATOMSTREAM_UPLOAD_BYTES_MAX', '1048576', 1_048_576],
   ['storeBytesMax', 'ATOMSTREAM_STORE_BYTES_MAX', '1073741824', 1_073_741_824],
+  ['ffmpeg', 'ATOMSTREAM_FFMPEG', 'own/ffmpeg', resolve('own/ffmpeg')],
+  ['mediaBytesMax', 'ATOMSTREAM_MEDIA_BYTES_MAX', '2097152', 2_097_152],
+  ['spoolBytesMax', 'ATOMSTREAM_SPOOL_BYTES_MAX', '8388608', 8_388_608],
+  ['mediaTimeoutS', 'ATOMSTREAM_MEDIA_TIMEOUT_S', '60', 60],
   ['retentionHours', 'ATOMSTREAM_RETENTION_HOURS', '720', 720],
   ['retentionBytes', 'ATOMSTREAM_RETENTION_BYTES', '5000000', 5_000_000],
   ['memoryMaxMiB', 'ATOMSTREAM_MEMORY_MAX_MIB', '65536', 65_536],
@@ -75,6 +79,10 @@ const refused: readonly [string, string, RegExp][] = [
   ['ATOMSTREAM_UPLOAD_BYTES_MAX', '64MiB', /an integer/],
   ['ATOMSTREAM_UPLOAD_BYTES_MAX', String(limits.inflatedBodyBytesMax + 1), /an integer/],
   ['ATOMSTREAM_STORE_BYTES_MAX', '1', /an integer/],
+  ['ATOMSTREAM_FFMPEG', '', /a file path, got ""/],
+  ['ATOMSTREAM_MEDIA_BYTES_MAX', '1000', /an integer from 1048576 to/],
+  ['ATOMSTREAM_SPOOL_BYTES_MAX', '16GiB', /an integer/],
+  ['ATOMSTREAM_MEDIA_TIMEOUT_S', '0', /an integer from 1 to 86400, got "0"/],
   ['ATOMSTREAM_RETENTION_HOURS', '7d', /an integer from 0 to 876600, got "7d"/],
   ['ATOMSTREAM_RETENTION_BYTES', '-1', /an integer/],
   ['ATOMSTREAM_MEMORY_MAX_MIB', '383', /an integer from 384 to 1048576, got "383"/],
@@ -112,6 +120,10 @@ test('nothing given gives the documented defaults', () => {
     corsOrigins: [],
     uploadBytesMax: limits.uploadBodyBytesMax,
     storeBytesMax: limits.storeBytesMaxDefault,
+    ffmpeg: null,
+    mediaBytesMax: limits.mediaFileBytesMaxDefault,
+    spoolBytesMax: limits.spoolBytesMaxDefault,
+    mediaTimeoutS: limits.mediaTimeoutSDefault,
     retentionHours: 0,
     retentionBytes: 0,
     memoryMaxMiB: Math.max(1_024, 512 + 256 * availableParallelism()),
@@ -130,6 +142,11 @@ test('each setting is read from its variable and from its flag in both spellings
     assert.deepEqual(loadConfig([flag, text], {})[name], value, `${flag} ${text}`)
     assert.deepEqual(loadConfig([`${flag}=${text}`], {})[name], value, `${flag}=${text}`)
   }
+})
+
+test('a media file may never be larger than the spool', () => {
+  const { mediaBytesMax } = loadConfig(['--spool-bytes-max', '8388608'], {})
+  assert.equal(mediaBytesMax, 8_388_608)
 })
 
 test('a flag wins over its variable', () => {

@@ -71,10 +71,13 @@ test('every example in README works when pasted against a fresh server', async (
     ['events', /^event: session-started\nid: event_1\n/m],
     ['WebSocket', /"type":"ack","id":"a"/],
     ['bytes', /^same bytes: [0-9a-f]{64}$/m],
+    ['job', /"kind":"media"[^\n]*"status":"completed"[^\n]*"atomsCreated":2/],
+    ['frames', /"kind":"frame"[^\n]*"mode":"scene-changes"[^\n]*"frameNumber":25/],
+    ['segments', /\[ 0, 40000, 'silence'/],
     ['keys', /^\{"id":"key_[^\n]*"revokedAt":/m],
   ]
   for (const [what, pattern] of expected) assert.match(whole, pattern, what)
-  assert.equal(whole.match(/"status":"completed","finalStatistics"/g)?.length, 3)
+  assert.equal(whole.match(/"status":"completed","finalStatistics"/g)?.length, 5)
 
   const chain = outputs.find((output) => output.startsWith('finalHash ')) ?? ''
   const [computed, told] = chain.trim().split('\n')

@@ -55,6 +55,7 @@ test('a stop in the middle of a large session is made good by the next start', a
       transaction.appendAtom(row, atomOf(hash, 1))
     }
     row.recordsReceived = rows
+    row.recordsProcessed = rows
     row.status = 'completed'
     row.endedAtMs = nowMs
     row.final = { ...row, recordsReceived: rows, batchesReceived: 1 }
@@ -97,6 +98,7 @@ test('a batch of more rows than one transaction drops goes in steps, its event w
       transaction.appendAtom(row, atomOf(hash, 1))
     }
     row.recordsReceived = rows
+    row.recordsProcessed = rows
     transaction.appendEvent(row.tenant, row.number, 'batch-processed', { batchId: 'batch-001' })
   })
   const clock = new FakeClock(Date.now() + 2 * hourMs)

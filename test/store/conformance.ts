@@ -7,6 +7,7 @@ import { occurrenceConformance } from './occurrence-conformance.ts'
 import { registryConformance } from './registry-conformance.ts'
 import { retentionConformance } from './retention-conformance.ts'
 import { sessionConformance } from './session-conformance.ts'
+import { streamConformance } from './stream-conformance.ts'
 import { uploadConformance } from './upload-conformance.ts'
 
 /** Opens an engine on a folder; the same folder again opens what was stored in it. */
@@ -25,5 +26,6 @@ export function storeConformance(name: string, open: OpenStore, recount: Recount
   jobConformance(name, open)
   listConformance(name, open)
   occurrenceConformance(name, open, recount)
+  streamConformance(name, open, recount)
   retentionConformance(name, open, recount)
 }

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import type { FrameSettings, SegmentSettings } from '../../src/contracts/media.ts'
 import type {
   AtomEntry,
   BatchRetry,
@@ -10,6 +11,7 @@ import type {
   IdempotencyRow,
   JobRow,
   JournalEntry,
+  MediaFile,
   SessionRow,
 } from '../../src/store/interfaces.ts'
 
@@ -18,6 +20,25 @@ export async function temporaryFolder(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'atomstream-store-'))
   t.after(() => rm(path, { recursive: true, force: true }))
   return path
+}
+
+export const frames: FrameSettings = {
+  mode: 'interval',
+  frameRateFps: 12.5,
+  resolution: { width: 320, height: 240 },
+  compressionQuality: 70,
+  interval: 30,
+  sceneThreshold: 0.3,
+}
+
+export const segments: SegmentSettings = {
+  mode: 'silence',
+  silenceThresholdDb: -40.5,
+  minSilenceDurationMs: 300,
+  minSegmentDurationMs: 1_000,
+  maxSegmentDurationMs: 30_000,
+  energyThresholdDb: 12,
+  speechAggressiveness: 2,
 }
 
 export function newSession(
@@ -41,6 +62,8 @@ export function newSession(
       verify: 'structure',
       schema: '{"fields":[]}',
     },
+    frameExtraction: null,
+    segmentation: null,
     createdAtMs: 1_750_000_000_000.5,
     lastActivityAtMs: 1_750_000_000_001,
     endedAtMs: null,
@@ -48,6 +71,9 @@ export function newSession(
     recordsReceived: 0,
     recordsRejected: 0,
     recordsQueued: 0,
+    recordsProcessed: 0,
+    recordsCancelled: 0,
+    openJobs: 0,
     atomsCreated: 0,
     batchesReceived: 0,
     batchesProcessed: 0,
@@ -144,6 +170,9 @@ export function newJob(id: string, changes: Partial<JobRow> = {}): Omit<JobRow, 
     status: 'queued',
     step: 'atomization',
     stepDurationsMs: { upload: 3, validation: 4 },
+    stepStartedAtMs: 1_001.5,
+    stepItemsBefore: 0,
+    itemUnit: 'records',
     itemsTotal: 10,
     itemsProcessed: 0,
     atomsCreated: 0,
@@ -154,8 +183,37 @@ export function newJob(id: string, changes: Partial<JobRow> = {}): Omit<JobRow, 
     updatedAtMs: 1_002,
     endedAtMs: null,
     error: null,
+    media: null,
     ...changes,
   }
+}
+
+/** A job on a file that is at its beginning. */
+export function newMediaJob(id: string, changes: Partial<JobRow> = {}): Omit<JobRow, 'number'> {
+  return newJob(id, {
+    session: 7,
+    kind: 'media',
+    step: 'validation',
+    stepDurationsMs: { upload: 3 },
+    itemUnit: 'samples',
+    itemsTotal: null,
+    batchesLeft: 0,
+    media: mediaFile,
+    ...changes,
+  })
+}
+
+export const mediaFile: MediaFile = {
+  spoolId: `spool-${'0'.repeat(32)}`,
+  type: { kind: 'audio', container: 'wav' },
+  contentType: 'audio/wav',
+  bytes: 5 * 1024 ** 3,
+  hash: sha256('file'),
+  beginsAtMs: 1_750_000_000_000.5,
+  settings: segments,
+  checkpoint: { emitted: 0, position: 0 },
+  runs: 0,
+  description: null,
 }
 
 export function newAnswer(

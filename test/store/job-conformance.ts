@@ -2,7 +2,15 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { JobRow, Page } from '../../src/store/interfaces.ts'
 import type { OpenStore } from './conformance.ts'
-import { newAnswer, newJob, newSession, sha256, temporaryFolder } from './fixtures.ts'
+import {
+  mediaFile,
+  newAnswer,
+  newJob,
+  newMediaJob,
+  newSession,
+  sha256,
+  temporaryFolder,
+} from './fixtures.ts'
 
 const failure = new Error('the unit fails')
 const nothing = { rows: [], next: null }
@@ -21,6 +29,10 @@ export function jobConformance(name: string, open: OpenStore): void {
       status: 'failed',
       step: 'completion',
       stepDurationsMs: { upload: 1, atomization: 0.5 },
+      stepStartedAtMs: 1_999.5,
+      stepItemsBefore: 3,
+      itemUnit: 'frames',
+      itemsTotal: null,
       itemsProcessed: 5,
       atomsCreated: 6,
       batchesLeft: 0,
@@ -29,6 +41,7 @@ export function jobConformance(name: string, open: OpenStore): void {
       updatedAtMs: 2_001,
       endedAtMs: 2_002,
       error: { code: 'WORKER_FAILED', message: 'left', details: 'batch-0 is dead letter dlq-1' },
+      media: { ...mediaFile, checkpoint: { emitted: 6, position: 90 }, description: 'h264 ×' },
     }
     await store.commit((tx) => Object.assign(tx.job(created.number), changes))
     await store.close()
@@ -130,6 +143,98 @@ export function jobConformance(name: string, open: OpenStore): void {
     assert.equal(store.jobs.list(2, {}, 9, null).rows.length, 1)
     const next = await store.commit((tx) => tx.createJob(newJob('next')))
     assert.equal(next.number, 12)
+    await store.close()
+  })
+
+  test(`${name}: jobs on files that have not ended are found, oldest first`, async (t) => {
+    const path = await temporaryFolder(t)
+    const store = await open(path)
+    const create = (row: Omit<JobRow, 'number'>, fails = false) =>
+      store.commit((tx) => {
+        const { number } = tx.createJob(row)
+        if (fails) throw failure
+        return number
+      })
+    const results = await Promise.allSettled([
+      create(newMediaJob('file-0')),
+      create(newJob('upload')),
+      create(newMediaJob('lost'), true),
+      create(newMediaJob('file-1', { tenant: 2, status: 'in-progress' })),
+      create(newMediaJob('ended', { status: 'failed' })),
+      create(newMediaJob('file-2')),
+    ])
+    assert.equal(results[2]?.status, 'rejected')
+    const ids = (from = store) => from.jobs.openMedia().map((row) => row.id)
+    assert.deepEqual(ids(), ['file-0', 'file-1', 'file-2'])
+    const [first, second] = store.jobs.openMedia()
+    assert.ok(first && second)
+    assert.deepEqual(first, { ...newMediaJob('file-0'), number: first.number })
+    const end = (number: number, fails = false) =>
+      store.commit((tx) => {
+        tx.job(number).status = 'completed'
+        // What is dropped in the unit that ends it must not stay in a list.
+        assert.equal(tx.dropJobs(1, 9_000, 100), number === first.number ? 2 : 0)
+        if (fails) throw failure
+      })
+    await assert.rejects(end(first.number, true), failure)
+    assert.deepEqual(ids(), ['file-0', 'file-1', 'file-2'])
+    await Promise.all([end(first.number), end(second.number)])
+    assert.deepEqual(ids(), ['file-2'])
+    assert.equal(store.jobs.get(first.number), null)
+    await store.close()
+    const again = await open(path)
+    assert.deepEqual(ids(again), ['file-2'])
+    await again.close()
+  })
+
+  test(`${name}: the listener gets each job that a transaction changed, as it is stored`, async (t) => {
+    const store = await open(await temporaryFolder(t))
+    const heard: JobRow[][] = []
+    store.onJobs((jobs) => {
+      for (const job of jobs) assert.deepEqual(store.jobs.get(job.number), job)
+      heard.push([...jobs])
+    })
+    const names = () => heard.splice(0).map((jobs) => jobs.map((job) => [job.id, job.atomsCreated]))
+    const advance = (number: number, atoms: number, fails = false) =>
+      store.commit((tx) => {
+        tx.job(number).atomsCreated += atoms
+        if (fails) throw failure
+      })
+    const [a, b] = await Promise.all([
+      store.commit((tx) => tx.createJob(newMediaJob('a')).number),
+      store.commit((tx) => tx.createJob(newJob('b')).number),
+    ])
+    assert.deepEqual(names(), [
+      [
+        ['a', 0],
+        ['b', 0],
+      ],
+    ])
+    await Promise.allSettled([advance(b, 1), advance(a, 10), advance(a, 100, true), advance(b, 2)])
+    const [jobs] = heard
+    for (const job of jobs ?? []) Object.assign(job, { status: 'failed' }).chain.fill(9)
+    jobs?.find((job) => job.media !== null)?.media?.hash.fill(9)
+    assert.deepEqual(store.jobs.get(a), { ...newMediaJob('a'), number: a, atomsCreated: 10 })
+    assert.deepEqual(names(), [
+      [
+        ['b', 3],
+        ['a', 10],
+      ],
+    ])
+    // Neither what has not changed, nor what was taken back, nor what no longer is.
+    await advance(a, 0)
+    const undone = store.commit((tx) => {
+      tx.job(a).atomsCreated += 100
+      tx.dropJobs(1, 0, 1)
+      throw failure
+    })
+    await assert.rejects(undone, failure)
+    await store.commit((tx) => tx.appendEvent(1, null, 'other', {}))
+    await store.commit((tx) => {
+      tx.job(b).status = 'completed'
+      return tx.dropJobs(1, 9_000, 100)
+    })
+    assert.deepEqual(names(), [])
     await store.close()
   })
 

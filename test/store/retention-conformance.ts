@@ -298,9 +298,11 @@ async function fill(store: Store, id: string): Promise<SessionRow> {
   const own = ['one', 'two', 'three'].map((text) => blobOf(`${id} ${text}`))
   const shared = blobOf('shared')
   const journaled = [blobOf(`${id} journaled`), shared]
+  const pending = [blobOf(`${id} pending`), shared]
   await store.commit((tx) => {
     const session = tx.session(number)
-    for (const { hash, bytes } of [...own, shared, ...journaled]) tx.putBlob(1, hash, bytes)
+    const put = [...own, shared, ...journaled, ...pending]
+    for (const { hash, bytes } of put) tx.putBlob(1, hash, bytes)
     for (const [batch, { hash }] of [...own.slice(0, 2), shared].entries()) {
       tx.appendAtom(session, atomOf(hash, batch))
     }
@@ -308,6 +310,11 @@ async function fill(store: Store, id: string): Promise<SessionRow> {
     tx.putJournal(mediaEntry(number, 3, 0, journaled))
     const content = { kind: 'page' as const, ...shared }
     tx.putJournal({ session: number, batch: 4, number: 1, records: 1, job: 5, content })
+    for (const { hash, bytes } of pending) {
+      const place = { run: 0, startSample: 0, samples: 50 }
+      tx.appendPending(session, { hash, byteLength: bytes.byteLength, ...place })
+    }
+    tx.putStreamState(session, blobOf('state').bytes)
     tx.putDeadLetter(newDeadLetter(number, 3))
     tx.putRetry(newRetry(number, 4))
     tx.putIdempotency(newAnswer(number, 'a'))
@@ -330,7 +337,9 @@ function checkGone(store: Store, { number, id }: SessionRow): void {
   assert.equal(store.deadLetters.find(1, `dlq-${number}-3`), null)
   assert.equal(store.idempotency.get(number, sha256('a')), null)
   assert.deepEqual(store.events.ofSession(1, number, 0, 9), [])
-  for (const text of ['one', 'two', 'three', 'journaled']) {
+  assert.deepEqual(store.streams.pending(number), [])
+  assert.equal(store.streams.state(number), null)
+  for (const text of ['one', 'two', 'three', 'journaled', 'pending']) {
     assert.equal(store.blobs.has(1, blobOf(`${id} ${text}`).hash), false)
   }
 }

@@ -3,7 +3,7 @@ import test from 'node:test'
 import fc from 'fast-check'
 import type { Page, SessionRow } from '../../src/store/interfaces.ts'
 import type { OpenStore } from './conformance.ts'
-import { atomOf, newSession, sha256, temporaryFolder } from './fixtures.ts'
+import { atomOf, frames, newSession, segments, sha256, temporaryFolder } from './fixtures.ts'
 
 /** Session rows and the atoms of a session. */
 export function sessionConformance(name: string, open: OpenStore): void {
@@ -26,16 +26,22 @@ export function sessionConformance(name: string, open: OpenStore): void {
 
   test(`${name}: a reader cannot change what is stored`, async (t) => {
     const store = await open(await temporaryFolder(t))
-    const { number } = await store.commit((tx) => tx.createSession(newSession('a')))
+    const input = newSession('a', { frameExtraction: structuredClone(frames) })
+    const { number } = await store.commit((tx) => tx.createSession(input))
+    Object.assign(input.frameExtraction?.resolution ?? {}, { width: 1 })
     const row = store.sessions.get(number)
     assert.ok(row)
     assert.throws(() => {
       row.name = 'changed'
     })
     assert.throws(() => {
+      Object.assign(row.frameExtraction?.resolution ?? {}, { width: 1 })
+    })
+    assert.throws(() => {
       row.metadata.device = 'changed'
     })
-    assert.deepEqual(store.sessions.get(number), { ...newSession('a'), number })
+    const stored = { ...newSession('a', { frameExtraction: frames }), number }
+    assert.deepEqual(store.sessions.get(number), stored)
     await store.close()
   })
 
@@ -49,12 +55,17 @@ export function sessionConformance(name: string, open: OpenStore): void {
       name: 'renamed',
       metadata: { other: [1, 'two', null] },
       retry: { maxRetries: 1, retryDelayMs: 2, retryBackoffMultiplier: 3 },
+      frameExtraction: frames,
+      segmentation: segments,
       lastActivityAtMs: 1_760_000_000_000,
       endedAtMs: 1_760_000_000_001,
       bytesReceived: 2 ** 40,
       recordsReceived: 11,
       recordsRejected: 12,
       recordsQueued: 13,
+      recordsProcessed: 27,
+      recordsCancelled: 28,
+      openJobs: 29,
       atomsCreated: 14,
       batchesReceived: 15,
       batchesProcessed: 16,

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -130,6 +130,15 @@ function splitJpegs(stream: Buffer): Uint8Array[] {
   return frames
 }
 
+/** The path of the speech as a WAV file; where it is not there, one is made in `folder`. */
+export function speechFile(folder: string): string {
+  const path = join(dataFolder, 'jfk.wav')
+  if (existsSync(path)) return path
+  const made = join(folder, 'speech.wav')
+  writeFileSync(made, wavFile(generatedSamples()))
+  return made
+}
+
 /** Speech in WAV buffers of 100 ms, each with its own header; the last may be shorter. */
 export function speechBuffers(t: TestContext): Uint8Array[] {
   const path = realFile(t, 'jfk.wav')
@@ -143,7 +152,7 @@ export function speechBuffers(t: TestContext): Uint8Array[] {
 }
 
 /** The bytes of the data chunk; chunks are padded to an even length. */
-function samplesOf(wav: Buffer): Buffer {
+export function samplesOf(wav: Buffer): Buffer {
   for (let at = 12; at + 8 <= wav.length; ) {
     const size = wav.readUInt32LE(at + 4)
     if (wav.toString('latin1', at, at + 4) === 'data') return wav.subarray(at + 8, at + 8 + size)
@@ -166,7 +175,7 @@ function generatedSamples(): Buffer {
 }
 
 /** PCM in the smallest WAV file that holds it, in the format of the speech. */
-function wavFile(samples: Uint8Array): Uint8Array {
+export function wavFile(samples: Uint8Array): Uint8Array {
   const header = Buffer.alloc(44)
   const frameBytes = (speechFormat.channels * speechFormat.bitDepth) / 8
   header.write('RIFF', 0, 'latin1')

@@ -44,6 +44,10 @@ function bytesOf(task: WorkerTask): Uint8Array[] {
       return [...task.pages]
     case 'read':
       return task.blocks.map(({ bytes }) => bytes)
+    case 'select':
+    case 'analyse':
+    case 'cut':
+      return []
   }
 }
 

@@ -7,12 +7,17 @@ import type { UploadReply } from '../../src/contracts/http.ts'
 import { EventHub } from '../../src/events/hub.ts'
 import { DeadLetterService } from '../../src/ingest/dead-letters.ts'
 import { IdempotentUploads } from '../../src/ingest/idempotency.ts'
+import { JobService } from '../../src/ingest/job-service.ts'
+import { MediaJobService } from '../../src/ingest/media-jobs.ts'
 import { RecordReader } from '../../src/ingest/record-reader.ts'
 import { SessionService } from '../../src/ingest/sessions.ts'
+import { Spool } from '../../src/ingest/spool.ts'
 import { UploadService } from '../../src/ingest/uploads.ts'
+import { limits } from '../../src/limits.ts'
 import { createLogger } from '../../src/log.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { Decoder } from '../../src/pool/decoder.ts'
+import { MediaPool } from '../../src/pool/media-pool.ts'
 import { WorkerPool } from '../../src/pool/pool.ts'
 import type { SessionRow } from '../../src/store/interfaces.ts'
 import { openStore } from '../../src/store/store.ts'
@@ -65,11 +70,25 @@ export async function openIngest(
   const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
   const hub = new EventHub(store)
+  const spool = await Spool.open({
+    folder: join(path, 'spool'),
+    bytesMax: 1 << 30,
+    fileBytesMax: 1 << 28,
+  })
+  const mediaPool = new MediaPool()
+  const mediaJobs = new MediaJobService(
+    { store, sessions, idempotency, spool, pool: mediaPool, clock, log, metrics },
+    { ffmpeg: null, timeoutMs: 1_000 * limits.mediaTimeoutSDefault },
+  )
+  const jobs = new JobService({ store, sessions, mediaJobs })
   let closed = false
   const close = async () => {
     if (closed) return
     closed = true
+    await mediaJobs.close()
+    await mediaPool.close()
     sessions.close()
+    await spool.close()
     hub.close()
     await decoder.close()
     await pool.close()
@@ -88,6 +107,9 @@ export async function openIngest(
     deadLetters,
     records,
     hub,
+    spool,
+    mediaJobs,
+    jobs,
     close,
     /** Uploads a JSON value; throws where the answer is a job. */
     upload: async (

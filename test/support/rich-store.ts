@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { newApiKey } from '../../src/cli/keys.ts'
-import type { SessionRow } from '../../src/store/interfaces.ts'
+import type { SessionRow, Transaction } from '../../src/store/interfaces.ts'
+import { atomOf, blobOf, mediaFile, newMediaJob } from '../store/fixtures.ts'
 import { jsonBody, openIngest, testRecords } from './ingest.ts'
 import { jpegFrame } from './media.ts'
 
@@ -20,6 +21,11 @@ export interface RichStore {
   readonly ended: SessionRow
   /** Telemetry: one dead letter. */
   readonly failed: SessionRow
+  /**
+   * Audio that is cut, of tenant 5: a segment of two buffers, which wait still, with a state; a job on a
+   * file that has made a segment and goes on, and one that has ended.
+   */
+  readonly cut: SessionRow
 }
 
 const delayMs = 3_600_000
@@ -52,11 +58,17 @@ export async function makeRichStore(t: TestContext, dataDir: string): Promise<Ri
   const failed = await sessions.start(3, { sessionType: 'telemetry', maxBatchDelayMs: delayMs })
   await ingest.upload(failed, { records: testRecords(7) })
   await giveUp(failed)
+  const cut = await sessions.start(5, {
+    sessionType: 'audio',
+    segmentation: {},
+    maxBatchDelayMs: delayMs,
+  })
+  await store.commit((transaction) => fillCut(transaction, transaction.session(cut.number)))
   await store.commit((transaction) =>
     transaction.putApiKey(newApiKey({ tenant: 0, user: 'ada', scopes: ['ingest'] }).row),
   )
   await ingest.close()
-  return { path, telemetry, video, ended, failed }
+  return { path, telemetry, video, ended, failed, cut }
 
   function startVideo(batchSize: number): Promise<SessionRow> {
     return sessions.start(0, { sessionType: 'video', batchSize, maxBatchDelayMs: delayMs })
@@ -97,4 +109,36 @@ export async function makeRichStore(t: TestContext, dataDir: string): Promise<Ri
       row.deadLetters = 1
     })
   }
+}
+
+/** What is stored of a batch of two buffers and of a chunk of a file; the bytes are no sound. */
+function fillCut(transaction: Transaction, session: SessionRow): void {
+  const { tenant, number } = session
+  const buffers = ['one', 'two'].map((text) => blobOf(`buffer ${text}`))
+  for (const [index, { hash, bytes }] of buffers.entries()) {
+    transaction.putBlob(tenant, hash, bytes)
+    const place = { run: 0, startSample: 50 * index, samples: 50 }
+    transaction.appendPending(session, { hash, byteLength: bytes.byteLength, ...place })
+  }
+  transaction.putStreamState(session, blobOf('state').bytes)
+  for (const [batch, text] of [
+    [1, 'segment of the buffers'],
+    [2, 'segment of the file'],
+  ] as const) {
+    const { hash, bytes } = blobOf(text)
+    transaction.putBlob(tenant, hash, bytes)
+    transaction.appendAtom(session, { ...atomOf(hash, batch), kind: 'segment' })
+  }
+  const emitted = {
+    atomsCreated: 1,
+    media: { ...mediaFile, checkpoint: { emitted: 1, position: 50 } },
+  }
+  const owner = { tenant, session: number }
+  transaction.createJob(newMediaJob('job-open', { ...owner, ...emitted, status: 'in-progress' }))
+  const end = { status: 'failed', endedAtMs: transaction.nowMs } as const
+  transaction.createJob(newMediaJob('job-ended', { ...owner, ...end }))
+  session.recordsReceived += buffers.length + 1
+  session.recordsProcessed += buffers.length + 1
+  session.nextBatch += 2
+  session.openJobs += 1
 }

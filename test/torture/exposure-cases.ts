@@ -143,9 +143,17 @@ export function twistedRequests(route: Route, path: string): Asked[] {
   })
   const twisted: Asked[] = [
     plain,
-    ...['limit=0', 'limit=5', 'cursor=x', 'cursor=1', 'nonsense=1', 'lastEventId=x', 'a=%zz'].map(
-      (query) => ({ ...plain, path: `${path}?${query}` }),
-    ),
+    ...[
+      'limit=0',
+      'limit=5',
+      'cursor=x',
+      'cursor=1',
+      'nonsense=1',
+      'lastEventId=x',
+      'a=%zz',
+      'wait=1',
+      'timestamp=x',
+    ].map((query) => ({ ...plain, path: `${path}?${query}` })),
     headers({ Accept: 'image/png' }),
     headers({ 'Last-Event-ID': 'event_1' }),
     headers({ 'Last-Event-ID': 'nonsense' }),
@@ -168,6 +176,8 @@ export function twistedRequests(route: Route, path: string): Asked[] {
     bodiesOf('[]', 'application/json'),
     bodiesOf('{}', 'text/plain'),
     bodiesOf('\u00c1', 'application/msgpack'),
+    bodiesOf('no file', 'audio/wav'),
+    bodiesOf('no file', 'video/mp4'),
     headers({ 'Content-Encoding': 'gzip' }),
     headers({ 'Content-Encoding': 'br' }),
   ]

@@ -4,6 +4,7 @@ import type { Fault } from './fault.ts'
 import { flushFault } from './flush.ts'
 import { fuzzFault } from './fuzz.ts'
 import { killFault } from './kill.ts'
+import { mediaFault } from './media.ts'
 import { memoryFault } from './memory.ts'
 import { resumeFault } from './resume.ts'
 import { segmentsFault } from './segments.ts'
@@ -14,6 +15,7 @@ import { workerFault } from './worker.ts'
 /** In the order of the report. */
 export const faults: readonly Fault[] = [
   killFault,
+  mediaFault,
   flushFault,
   workerFault,
   diskFullFault,

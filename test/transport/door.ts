@@ -1,12 +1,20 @@
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { Type } from '@sinclair/typebox'
 import { newApiKey } from '../../src/cli/keys.ts'
+import { systemClock } from '../../src/clock.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
+import { IdempotentUploads } from '../../src/ingest/idempotency.ts'
+import { JobService } from '../../src/ingest/job-service.ts'
+import { JobWatch } from '../../src/ingest/job-watch.ts'
+import { MediaJobService } from '../../src/ingest/media-jobs.ts'
+import { Spool, type SpoolOptions } from '../../src/ingest/spool.ts'
 import { createLogger } from '../../src/log.ts'
 import { MemoryGauge, type MemoryGaugeOptions } from '../../src/memory.ts'
 import { createMetrics } from '../../src/metrics.ts'
+import { MediaPool } from '../../src/pool/media-pool.ts'
 import type { Scope, Store } from '../../src/store/interfaces.ts'
 import { Reply, type Route, route } from '../../src/transport/route.ts'
 import { createTransport } from '../../src/transport/server.ts'
@@ -23,9 +31,15 @@ export async function openDoor(
     routes?: readonly Route[]
     workerFile?: URL
     memory?: Partial<MemoryGaugeOptions>
+    spool?: Partial<SpoolOptions>
   } = {},
 ) {
   const { workerFile } = options
+  // Before the store is closed, which whoever comes first in `t` does.
+  const stops: (() => Promise<void>)[] = []
+  t.after(async () => {
+    for (const stop of stops) await stop()
+  })
   const ingest = await openIngest(t, workerFile === undefined ? {} : { workerFile })
   const config: Config = {
     ...loadConfig([], { ATOMSTREAM_API_KEY: ownKey, ATOMSTREAM_RATE_LIMIT: '0' }),
@@ -37,15 +51,46 @@ export async function openDoor(
   const metrics = createMetrics()
   const memory = new MemoryGauge({ bytesMax: config.memoryMaxMiB * 1024 * 1024, ...options.memory })
   t.after(() => memory.close())
+  const folder = `${ingest.path}-spool`
+  const spool = await Spool.open({
+    folder,
+    bytesMax: config.spoolBytesMax,
+    fileBytesMax: config.mediaBytesMax,
+    ...options.spool,
+  })
+  const idempotency = new IdempotentUploads({ store, clock: systemClock })
+  const pool = new MediaPool()
+  const mediaJobs = new MediaJobService(
+    { store, sessions, idempotency, spool, pool, clock: systemClock, log, metrics },
+    // WAV files are cut without it.
+    { ffmpeg: null, timeoutMs: config.mediaTimeoutS * 1_000 },
+  )
+  const jobs = new JobService({ store, sessions, mediaJobs })
+  const jobWatch = new JobWatch(store, systemClock)
   const parts = { config, log, metrics, store, sessions, uploads, records, deadLetters, hub }
-  const services = { ...parts, memory }
+  const services = { ...parts, memory, spool, mediaJobs, jobs, jobWatch }
   const transport =
     options.routes === undefined
       ? createTransport(services)
       : createTransport(services, options.routes)
   const { port } = await transport.listen('127.0.0.1', 0)
-  t.after(() => transport.close(1_000))
-  return { ...ingest, transport, metrics, port, url: `http://127.0.0.1:${port}`, lines }
+  stops.push(async () => {
+    await transport.close(1_000)
+    await mediaJobs.close()
+    await pool.close()
+    await spool.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+  return {
+    ...ingest,
+    transport,
+    spool,
+    jobWatch,
+    metrics,
+    port,
+    url: `http://127.0.0.1:${port}`,
+    lines,
+  }
 }
 
 /** A stored key, as the command line makes it. */
@@ -105,13 +150,16 @@ export const echoRoutes: readonly Route[] = [
     body: 'upload',
     replies: { 200: Type.Unknown() },
     errors: [],
-    handle: (_, { upload }) => ({
-      bytes: upload?.byteLength,
-      bufferBytes: upload?.buffer.byteLength,
-      format: upload?.format,
-      gzip: upload?.gzip,
-      last: upload === null ? null : new Uint8Array(upload.buffer).at(-1),
-    }),
+    handle: (_, { upload }) =>
+      upload?.kind === 'bytes'
+        ? {
+            bytes: upload.byteLength,
+            bufferBytes: upload.buffer.byteLength,
+            format: upload.format,
+            gzip: upload.gzip,
+            last: new Uint8Array(upload.buffer).at(-1),
+          }
+        : null,
   }),
   route({
     method: 'POST',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { errorCatalogue } from '../../src/contracts/errors.ts'
+import { mediaTypes } from '../../src/contracts/media.ts'
 import { allRoutes } from '../../src/transport/http/routes.ts'
 import { openDoor } from './door.ts'
 
@@ -73,11 +74,12 @@ test('every error of the catalogue is documented, and every reference leads some
   }
 })
 
-test('an upload is described as JSON and msgpack for the three session types', async (t) => {
+test('an upload is described as JSON, msgpack and media files for the three session types', async (t) => {
   const document = await readDocument(t)
   const upload = document.paths['/api/streaming/sessions/{sessionId}/upload']?.post
   const types = Object.keys(upload?.requestBody?.content ?? {})
-  assert.deepEqual(types, ['application/json', 'application/msgpack'])
+  const files = Object.keys(mediaTypes)
+  assert.deepEqual(types, ['application/json', 'application/msgpack', ...files])
   for (const name of ['TelemetryUpload', 'VideoUpload', 'AudioUpload']) {
     assert.ok(document.components.schemas[name])
   }

@@ -109,6 +109,14 @@ export function formatTimestamp({ ms, us }: Timestamp): string {
   return us === 0 ? text : `${text.slice(0, -1)}${String(us).padStart(3, '0')}Z`
 }
 
+/** The same of milliseconds since the epoch with a fraction, rounded to the microsecond. */
+export function formatInstant(ms: number): string {
+  // Together, because the fraction may round up to a whole millisecond.
+  const microseconds = Math.round(ms * 1_000)
+  const whole = Math.floor(microseconds / 1_000)
+  return formatTimestamp({ ms: whole, us: microseconds - 1_000 * whole })
+}
+
 /** The one-off form of TimestampReader; null where the value is no timestamp. */
 export function parseTimestamp(value: unknown): Timestamp | null {
   const reader = new TimestampReader()

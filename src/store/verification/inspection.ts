@@ -15,6 +15,8 @@ export class Inspection {
   readonly #tell: (damage: Damage) => void
   /** Bytes that were counted for each tenant. */
   readonly #tenantBytes = new Map<number, number>()
+  /** By session how many jobs on files have not ended: of those that have some, so these are few. */
+  readonly #openJobs = new Map<number, number>()
 
   constructor(snapshot: Snapshot, tell: (damage: Damage) => void) {
     this.snapshot = snapshot
@@ -66,6 +68,14 @@ export class Inspection {
     const bytes = this.#tenantBytes.get(tenant) ?? 0
     this.#tenantBytes.delete(tenant)
     return bytes
+  }
+
+  addOpenJob(session: number): void {
+    this.#openJobs.set(session, this.openJobs(session) + 1)
+  }
+
+  openJobs(session: number): number {
+    return this.#openJobs.get(session) ?? 0
   }
 
   /** Tenants whose bytes nobody has taken. */

@@ -3,6 +3,7 @@ import { limits } from '../../limits.ts'
 import { decodeAtom } from '../atoms.ts'
 import { decodeHead, decodeItems, pageKind } from '../journal.ts'
 import { digestBytes, keyNumber, numberBytes, readNumber } from '../keys.ts'
+import { decodeBuffer } from '../streams.ts'
 import type { Inspection } from './inspection.ts'
 
 /** A blob that is suspected: how many occurrences it claims, and how many were found. */
@@ -15,7 +16,7 @@ interface Suspect {
   found: number
 }
 
-/** One use of a blob: by an atom row or by a journaled item. */
+/** One use of a blob: by an atom row, a journaled item or a pending buffer. */
 interface Occurrence {
   readonly tenant: number
   readonly digest: Uint8Array
@@ -149,6 +150,18 @@ export class OccurrenceSums {
       const where = { session: session.id, batch: keyNumber(key, 1), entry: keyNumber(key, 2) }
       for (const { hash: digest, byteLength } of items) {
         yield { tenant: session.tenant, digest, byteLength, where }
+      }
+    }
+    for (const { key, value } of this.#inspection.entries('pending-buffers')) {
+      const session = quietly(() => rows.sessions.read(keyNumber(key, 0)))
+      const buffer = quietly(() => decodeBuffer(key, value))
+      if (session === null || buffer === null) continue
+      const { hash: digest, byteLength, number } = buffer
+      yield {
+        tenant: session.tenant,
+        digest,
+        byteLength,
+        where: { session: session.id, buffer: number },
       }
     }
   }

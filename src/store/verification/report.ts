@@ -16,6 +16,7 @@ export interface VerificationCounts {
   blobs: number
   blobBytes: number
   journalEntries: number
+  pendingBuffers: number
   rejected: number
   events: number
   deadLetters: number
@@ -49,6 +50,7 @@ export function noCounts(): VerificationCounts {
     blobs: 0,
     blobBytes: 0,
     journalEntries: 0,
+    pendingBuffers: 0,
     rejected: 0,
     events: 0,
     deadLetters: 0,

@@ -1,12 +1,13 @@
 import { extendChain } from '../../contracts/hash-chain.ts'
 import { hasEnded } from '../../contracts/http.ts'
 import { decodeAtom } from '../atoms.ts'
-import type { SessionRow } from '../interfaces.ts'
+import type { AtomEntry, SessionRow } from '../interfaces.ts'
 import { keyNumber, numberKey, readNumber, textKey } from '../keys.ts'
 import { decodeChunk } from '../rejected.ts'
 import { Follower, type Inspection } from './inspection.ts'
 import { hex, type OccurrenceSums } from './occurrences.ts'
 import { checkQueues, type QueueTables } from './queues.ts'
+import { checkStreams, type StreamTables } from './streams.ts'
 
 /** A session with what the checks of its rows share. */
 export interface InspectedSession {
@@ -34,7 +35,12 @@ export function checkSessions(inspection: Inspection, sums: OccurrenceSums): voi
     deadBatches: follow('dead-batches'),
     answers: follow('idempotency'),
   }
-  const all = [states, atoms, rejected, events, dropped, ...Object.values(queues)]
+  const streams: StreamTables = {
+    buffers: follow('pending-buffers'),
+    streamStates: follow('stream-states'),
+  }
+  const tables = [...Object.values(queues), ...Object.values(streams)]
+  const all = [states, atoms, rejected, events, dropped, ...tables]
   for (const { key } of inspection.entries('sessions')) {
     const number = keyNumber(key, 0)
     inspection.counts.sessions += 1
@@ -54,14 +60,23 @@ export function checkSessions(inspection: Inspection, sums: OccurrenceSums): voi
     checkRejected(inspection, session, rejected)
     checkEventIndex(inspection, session, events)
     checkQueues(inspection, session, queues, sums)
+    checkStreams(inspection, session, streams, sums)
   }
   for (const follower of all) follower.finish()
 }
 
 function checkTotals(inspection: Inspection, { row, where, isDropping }: InspectedSession): void {
-  const told = row.atomsCreated + row.recordsQueued + row.recordsRejected + row.recordsDead
-  const what = 'records as atoms, queued, rejected and dead, together'
+  const { recordsProcessed, recordsQueued, recordsRejected, recordsDead, recordsCancelled } = row
+  const gone = recordsRejected + recordsDead + recordsCancelled
+  const what = 'records processed, queued, rejected, dead and cancelled, together'
+  const told = recordsProcessed + recordsQueued + gone
   inspection.compare('session', where, what, row.recordsReceived, told)
+  if (row.frameExtraction === null && row.segmentation === null) {
+    const expected = 'records processed, each an atom,'
+    inspection.compare('session', where, expected, recordsProcessed, row.atomsCreated)
+  }
+  const openJobs = inspection.openJobs(row.number)
+  inspection.compare('session', where, 'open jobs on files', row.openJobs, openJobs)
   inspection.compare('session', where, 'rejected rows', row.recordsRejected, row.rejectedRows)
   const ended = hasEnded(row.status)
   inspection.compare('session', where, 'has an end time', ended, row.endedAtMs !== null)
@@ -112,7 +127,10 @@ function checkAtoms(
     atoms += atom.atoms
     chain = extendChain(chain, atom.hash)
     sums.take(row.tenant, atom.hash, atom.byteLength)
-    inspection.compare('atom', place, 'kind', kinds[row.type], atom.kind)
+    const kinds = kindsOf(row)
+    if (!kinds.includes(atom.kind)) {
+      inspection.damage('atom', place, `kind ${kinds.join(' or ')}`, atom.kind)
+    }
     if (atom.batch >= row.nextBatch) {
       inspection.damage('atom', place, `a batch below ${row.nextBatch}`, String(atom.batch))
     }
@@ -123,7 +141,7 @@ function checkAtoms(
   checkAtomCount(inspection, row, where, atoms)
 }
 
-/** A block that is gone had one record at least; of frames and buffers each row is one atom. */
+/** A block that is gone had one record at least; else each row is one atom. */
 function checkAtomCount(
   inspection: Inspection,
   row: SessionRow,
@@ -139,7 +157,12 @@ function checkAtomCount(
   }
 }
 
-const kinds = { telemetry: 'block', video: 'frame', audio: 'buffer' } as const
+/** Where pushed audio is not cut, that of files is. */
+function kindsOf({ type, segmentation }: SessionRow): readonly AtomEntry['kind'][] {
+  if (type === 'telemetry') return ['block']
+  if (type === 'video') return ['frame']
+  return segmentation === null ? ['buffer', 'segment'] : ['segment']
+}
 
 function checkRejected(
   inspection: Inspection,

@@ -34,16 +34,17 @@ export async function checkStore(
 }
 
 /**
- * What adds up to the bytes of a tenant comes before the tenants, what uses blobs before the sums.
+ * What adds up to the bytes of a tenant comes before the tenants, what uses blobs before the sums, the
+ * jobs that a session counts before it.
  */
 function partsOf(inspection: Inspection): readonly [string, () => void][] {
   const sums = new OccurrenceSums(inspection)
   return [
     ['blobs', () => sums.checkBlobs()],
+    ['jobs', () => checkJobs(inspection)],
     ['sessions', () => checkSessions(inspection, sums)],
     ['lists of sessions', () => checkSessionLists(inspection)],
     ['dead letters and answers', () => checkQueueLists(inspection)],
-    ['jobs', () => checkJobs(inspection)],
     ['schemas and keys', () => checkRegistries(inspection)],
     ['tenants and events', () => checkTenants(inspection)],
     ['uses of blobs', () => sums.explain()],

@@ -1,5 +1,6 @@
 import { decodeEvent } from '../events.ts'
-import { encodeIndexed } from '../jobs.ts'
+import type { JobRow } from '../interfaces.ts'
+import { encodeIndexed, isOpenMedia } from '../jobs.ts'
 import { keyNumber, numberKey, readNumber, textKey } from '../keys.ts'
 import { decodeTenant, type TenantRow } from '../tenants.ts'
 import { Follower, type Inspection } from './inspection.ts'
@@ -84,6 +85,7 @@ export function checkJobs(inspection: Inspection): void {
     const expected = hex(encodeIndexed(job))
     inspection.compare('job', where, "entry in its tenant's list", expected, listing)
     checkJobSession(inspection, where, job.session, job.endedAtMs !== null)
+    checkMediaJob(inspection, where, job)
   }
   for (const { key, value } of inspection.entries('job-ids')) {
     const where = { table: 'job-ids', id: Buffer.from(key).toString() }
@@ -95,6 +97,27 @@ export function checkJobs(inspection: Inspection): void {
     const isThere = snapshot.table('jobs').has(numberKey(number))
     inspection.compare('index', where, 'a job', true, isThere)
   }
+  for (const { key } of inspection.entries('open-media-jobs')) {
+    const where = { table: 'open-media-jobs', job: keyNumber(key, 0) }
+    inspection.compare('index', where, 'a job', true, snapshot.table('jobs').has(key))
+  }
+}
+
+/** What is told of a file goes with the atoms that were made of it, and open jobs can be found. */
+function checkMediaJob(
+  inspection: Inspection,
+  where: Readonly<Record<string, string | number>>,
+  job: JobRow,
+): void {
+  const { number, kind, media, session, atomsCreated } = job
+  const isOpen = isOpenMedia(job)
+  const isListed = inspection.snapshot.table('open-media-jobs').has(numberKey(number))
+  inspection.compare('job', where, 'listed as open on a file', isOpen, isListed)
+  inspection.compare('job', where, 'has a file', kind === 'media', media !== null)
+  if (media !== null) {
+    inspection.compare('job', where, 'atoms of its file', media.checkpoint.emitted, atomsCreated)
+  }
+  if (isOpen && session !== null) inspection.addOpenJob(session)
 }
 
 /** Retention takes a session before the jobs of it that have ended. */

@@ -26,13 +26,17 @@ export function healthRoutes(version: string, startedAtMs: number): readonly Rou
       scope: null,
       replies: { 200: 'text/plain; version=0.0.4' },
       errors: [],
-      handle: async (_, { metrics, store, uploads }) => {
+      handle: async (_, { metrics, store, uploads, mediaJobs, spool }) => {
         const { usedBytes, maxBytes, commits, units } = store.statistics()
         metrics.storeBytes.set(usedBytes)
         metrics.storeBytesMax.set(maxBytes)
         metrics.storeCommits.set(commits)
         metrics.storeUnits.set(units)
         metrics.decodeQueue.set(uploads.waiting)
+        const { running, waiting } = mediaJobs.counts
+        metrics.mediaJobsOpen.set({ state: 'running' }, running)
+        metrics.mediaJobsOpen.set({ state: 'waiting' }, waiting)
+        metrics.spoolBytes.set(spool.usedBytes)
         const text = await metrics.registry.metrics()
         return new Reply(200, text, { 'Content-Type': metrics.registry.contentType })
       },

@@ -1,13 +1,16 @@
 import { Type } from '@sinclair/typebox'
 import { Refusal } from '../../contracts/errors.ts'
-import { JobList, JobStatusName, JobStatusReply } from '../../contracts/http.ts'
-import { jobStatus, jobStatusPath } from '../../ingest/job-report.ts'
+import { JobCancelled, JobList, JobStatusName, JobStatusReply } from '../../contracts/http.ts'
+import { jobCancelled, jobStatus, jobStatusPath } from '../../ingest/job-report.ts'
 import { limits } from '../../limits.ts'
 import type { JobRow } from '../../store/interfaces.ts'
 import { Reply, type RequestContext, route } from '../route.ts'
 import { findSession, listCursor, nextCursorOf } from './session-params.ts'
 
 const base = '/api/streaming/jobs'
+const JobParams = Type.Object({
+  jobId: Type.String({ description: 'the job, as its start named it' }),
+})
 
 export const listJobs = route({
   method: 'GET',
@@ -41,14 +44,35 @@ export const readJobStatus = route({
   path: `${base}/:jobId/status`,
   summary: 'Status, progress and result of a job',
   scope: 'jobs:read',
-  params: Type.Object({ jobId: Type.String({ description: 'the job, as its start named it' }) }),
+  params: JobParams,
+  query: Type.Object({
+    wait: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: limits.jobWaitSMax,
+        description: 'seconds to hold the reply until the status or the phase changes: an integer',
+      }),
+    ),
+  }),
   replies: { 200: JobStatusReply },
-  errors: ['JOB_NOT_FOUND'],
-  handle: ({ params: { jobId } }, context) => {
+  errors: ['JOB_NOT_FOUND', 'SATURATED'],
+  handle: ({ params: { jobId }, query }, context) => {
     const job = context.store.jobs.find(context.tenant, jobId)
     if (job === null) throw new Refusal('JOB_NOT_FOUND', { fields: { jobId } })
-    return report(context, job)
+    return query.wait === undefined ? report(context, job) : awaitChange(context, job, query.wait)
   },
+})
+
+export const cancelJob = route({
+  method: 'POST',
+  path: `${base}/:jobId/cancel`,
+  summary: 'Cancel a job; what it has stored stays',
+  scope: 'jobs:write',
+  params: JobParams,
+  replies: { 200: JobCancelled },
+  errors: ['JOB_NOT_FOUND', 'JOB_STATE_CONFLICT', 'STORE_FULL', 'SATURATED'],
+  handle: async ({ params }, context) =>
+    jobCancelled(await context.jobs.cancel(context.tenant, params.jobId)),
 })
 
 /** The 202 that names a job. */
@@ -63,6 +87,10 @@ export function startedReply(
 ): Reply {
   const statusUrl = `${baseUrl}${jobStatusPath(jobId)}`
   return new Reply(202, { jobId, sessionId, status: 'queued', statusUrl }, { Location: statusUrl })
+}
+
+async function awaitChange(context: RequestContext, job: JobRow, waitS: number) {
+  return report(context, await context.jobWatch.wait(job, waitS * 1_000, context.signal))
 }
 
 function report(context: RequestContext, job: JobRow): JobStatusReply {

@@ -1,11 +1,11 @@
 import { Type } from '@sinclair/typebox'
 import { csvField } from '../../codecs/csv.ts'
-import { parseTimestamp } from '../../codecs/telemetry/timestamp.ts'
 import { invalidParameter } from '../../contracts/errors.ts'
 import { RecordPage } from '../../contracts/http.ts'
 import { limits } from '../../limits.ts'
 import { Reply, route } from '../route.ts'
 import { negotiate } from './accept.ts'
+import { instant } from './instant.ts'
 import { findSession, PageQuery, SessionParams } from './session-params.ts'
 
 const types = ['application/json', 'application/x-ndjson', 'text/csv'] as const
@@ -65,16 +65,6 @@ export const readRecords = route({
     return new Reply(200, joined(`${line}\r\n`, page.bytes, ''), headers)
   },
 })
-
-function instant(name: string, text: string | undefined): number | null {
-  if (text === undefined) return null
-  // In a URL a number is text as well.
-  const timestamp = parseTimestamp(/^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text)
-  if (timestamp === null) {
-    throw invalidParameter(name, 'an RFC 3339 timestamp with zone, or milliseconds since the epoch')
-  }
-  return timestamp.ms + timestamp.us / 1000
-}
 
 function fieldNames(text: string | undefined): string[] | null {
   if (text === undefined) return null

@@ -10,7 +10,7 @@ import {
 } from './dlq.ts'
 import { openSocket, streamEvents } from './events.ts'
 import { healthRoutes } from './health.ts'
-import { listJobs, readJobStatus } from './jobs.ts'
+import { cancelJob, listJobs, readJobStatus } from './jobs.ts'
 import { readRecords } from './records.ts'
 import { listRejected } from './rejected.ts'
 import { listSchemas, readSchema, registerSchema } from './schemas.ts'
@@ -44,6 +44,7 @@ export function allRoutes(version: string): readonly Route[] {
     openSocket,
     listJobs,
     readJobStatus,
+    cancelJob,
     listDeadLetters,
     redriveDeadLetters,
     readDeadLetter,

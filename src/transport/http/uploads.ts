@@ -1,17 +1,32 @@
 import { Type } from '@sinclair/typebox'
 import { invalidParameter } from '../../contracts/errors.ts'
 import { JobStarted, UploadReply } from '../../contracts/http.ts'
+import { mediaTypes } from '../../contracts/media.ts'
+import type { UploadAnswer } from '../../ingest/batch.ts'
 import { limits } from '../../limits.ts'
-import { Reply, route } from '../route.ts'
+import { supportedTypes, unsupportedType } from '../content-type.ts'
+import { type FileBody, Reply, type RequestContext, route, type UploadBody } from '../route.ts'
+import { instant } from './instant.ts'
 import { startedReply } from './jobs.ts'
 import { findSession, SessionParams } from './session-params.ts'
 
 export const uploadData = route({
   method: 'POST',
   path: '/api/streaming/sessions/:sessionId/upload',
-  summary: 'Upload records, frames or buffers; a 200 means that they are on disk',
+  summary:
+    'Upload records, frames or buffers, where a 200 means that they are on disk, or a media file, ' +
+    'which becomes a job',
   scope: 'ingest',
   params: SessionParams,
+  query: Type.Object({
+    timestamp: Type.Optional(
+      Type.String({
+        description:
+          'of a media file: when it begins, RFC 3339 or milliseconds since the epoch; else it ' +
+          'begins when it arrives',
+      }),
+    ),
+  }),
   headers: Type.Object({
     'Idempotency-Key': Type.Optional(
       Type.String({
@@ -26,6 +41,7 @@ export const uploadData = route({
     ),
   }),
   body: 'upload',
+  fileTypes: Object.keys(mediaTypes),
   replies: { 200: UploadReply, 202: Type.Union([UploadReply, JobStarted]) },
   errors: [
     'SESSION_NOT_FOUND',
@@ -36,22 +52,80 @@ export const uploadData = route({
     'INVALID_RECORDS',
     'STORE_FULL',
     'WORKER_FAILED',
+    'DECODER_MISSING',
   ],
-  handle: async ({ params }, context) => {
+  requireFile: ({ params, query }, context) => {
     const session = findSession(context, context.tenant, params.sessionId)
-    const { upload, headers } = context
+    const { type } = context.file
+    if (type.kind !== session.type) throw unsupportedType(supportedTypes(session.type))
+    instant('timestamp', query.timestamp)
+    const key = idempotencyKey(context.headers.get('idempotency-key'))
+    context.mediaJobs.requireWelcome(session, type, key)
+  },
+  handle: async ({ params, query }, context) => {
+    const { upload } = context
     if (upload === null) throw new Error('an upload route without its body')
-    const isAsync = prefersAsync(headers.get('prefer'))
-    const answer = await context.uploads.upload(session, upload, {
-      idempotencyKey: idempotencyKey(headers.get('idempotency-key')),
-      asJob: isAsync ? { uploadMs: upload.receivingMs } : null,
-    })
-    if (answer.kind === 'reply') return new Reply(answer.status, answer.reply)
-    const started = startedReply(context, answer.jobId, answer.sessionId)
-    const applied = { 'Preference-Applied': 'respond-async' }
-    return new Reply(started.status, started.body, { ...started.headers, ...applied })
+    return upload.kind === 'file'
+      ? acceptFile(context, params.sessionId, upload, query.timestamp)
+      : acceptRecords(context, params.sessionId, upload, query.timestamp)
   },
 })
+
+async function acceptRecords(
+  context: RequestContext,
+  sessionId: string,
+  upload: UploadBody,
+  timestamp: string | undefined,
+): Promise<Reply> {
+  const { headers } = context
+  const session = findSession(context, context.tenant, sessionId)
+  if (timestamp !== undefined) {
+    throw invalidParameter('timestamp', 'to be given with a media file: records bear their own')
+  }
+  const isAsync = prefersAsync(headers.get('prefer'))
+  const answer = await context.uploads.upload(session, upload, {
+    idempotencyKey: idempotencyKey(headers.get('idempotency-key')),
+    asJob: isAsync ? { uploadMs: upload.receivingMs } : null,
+  })
+  return answerReply(context, answer)
+}
+
+/** Whatever goes wrong, the file goes too: only a job keeps it. */
+async function acceptFile(
+  context: RequestContext,
+  sessionId: string,
+  file: FileBody,
+  timestamp: string | undefined,
+): Promise<Reply> {
+  const { spooled, contentType, type, arrivedAtMs } = file
+  try {
+    const session = findSession(context, context.tenant, sessionId)
+    const answer = await context.mediaJobs.accept(session, {
+      spooled,
+      contentType,
+      type,
+      arrivedAtMs,
+      beginsAtMs: instant('timestamp', timestamp) ?? arrivedAtMs,
+      uploadMs: file.receivingMs,
+      idempotencyKey: idempotencyKey(context.headers.get('idempotency-key')),
+    })
+    return answerReply(context, answer)
+  } catch (error) {
+    await context.spool.remove(spooled.id)
+    throw error
+  }
+}
+
+function answerReply(context: RequestContext, answer: UploadAnswer): Reply {
+  if (answer.kind === 'reply') return new Reply(answer.status, answer.reply)
+  const started = startedReply(context, answer.jobId, answer.sessionId)
+  // Of a file this is so unasked.
+  const isApplied = prefersAsync(context.headers.get('prefer'))
+  const headers = isApplied
+    ? { ...started.headers, 'Preference-Applied': 'respond-async' }
+    : started.headers
+  return new Reply(started.status, started.body, headers)
+}
 
 /** Throws Refusal `INVALID_PARAMETER`. */
 function idempotencyKey(header: string | undefined): string | null {
