@@ -105,7 +105,7 @@ async function startParts(
   })
   stops.unshift(() => spool.close())
   const ffmpeg = await findingFfmpeg
-  reportFfmpeg(ffmpeg, log)
+  warnOfFfmpeg(ffmpeg, log)
   const mediaPool = new MediaPool()
   stops.unshift(() => mediaPool.close())
   const mediaJobs = new MediaJobService(
@@ -143,18 +143,18 @@ async function startParts(
   const retention = new Retention({ store, clock, log, metrics }, { hours, bytes })
   stops.unshift(() => retention.close())
   retention.start()
-  log.info({ url, dataDir: config.dataDir, workers: config.workers }, 'listening')
+  const { dataDir, workers } = config
+  log.info({ url, dataDir, workers, ffmpeg: ffmpeg?.version ?? null }, 'listening')
   return url
 }
 
-function reportFfmpeg(ffmpeg: FfmpegBinary | null, log: Logger): void {
+/** Decoders are what strangers' files go through, so an old one is told of. */
+function warnOfFfmpeg(ffmpeg: FfmpegBinary | null, log: Logger): void {
   if (ffmpeg === null) {
     log.warn('no ffmpeg was found: of media files only WAV is taken')
-    return
+  } else if (ffmpeg.year !== null && ffmpeg.year < limits.ffmpegYearMin) {
+    log.warn({ ...ffmpeg }, 'ffmpeg is an old build: install a newer one, or set ATOMSTREAM_FFMPEG')
   }
-  const isOld = ffmpeg.year !== null && ffmpeg.year < limits.ffmpegYearMin
-  const hint = isOld ? 'an old build: install a newer one, or set ATOMSTREAM_FFMPEG' : undefined
-  log.info({ ...ffmpeg, hint }, 'ffmpeg')
 }
 
 /** Every stop runs, even where one throws. */

@@ -49,8 +49,9 @@ export async function scenePicture(bytes: Uint8Array): Promise<Uint8Array> {
 }
 
 /**
- * A frame as a JPEG that fits inside `size`, its aspect kept, or of its own size where that is null.
- * Throws MediaFault as verifyPixels.
+ * A frame as a JPEG that fits inside `size`, its aspect kept, or of its own size where that is null. It is
+ * turned as its Exif orientation says, because that goes with the rest of its metadata. Throws
+ * MediaFault as verifyPixels.
  */
 export async function thumbnail(
   bytes: Uint8Array,
@@ -58,7 +59,9 @@ export async function thumbnail(
   quality: number | null,
 ): Promise<{ bytes: Uint8Array; width: number; height: number }> {
   const { data, info } = await decoded(bytes, (image) => {
-    const fitted = size === null ? image : image.resize({ ...size, fit: 'inside' })
+    const upright = image.autoOrient()
+    const options = { fit: 'inside', withoutEnlargement: true } as const
+    const fitted = size === null ? upright : upright.resize({ ...size, ...options })
     return fitted
       .jpeg({ quality: quality ?? limits.compressionQualityDefault })
       .toBuffer({ resolveWithObject: true })

@@ -52,7 +52,9 @@ interface Header {
   readonly bitDepth: number
 }
 
-/** A WAV file whose header is walked over: one in memory, or one on disk that is not read whole. */
+/**
+ * A WAV file whose header is walked over: one in memory, or one on disk that is not read whole.
+ */
 export interface WavBytes {
   readonly length: number
   /** Those bytes, less where the file ends before. */
@@ -98,9 +100,9 @@ function inMemory(bytes: Uint8Array): WavBytes {
 }
 
 /**
- * Finds and checks the chunks of a WAV file. With `keep`, one that ends within its samples is laid out
- * as far as it goes, and one whose length its writer did not know (all bits set, as writers to a pipe leave
- * it) up to its end. Throws MediaFault.
+ * Finds and checks the chunks of a WAV file. With `keep`, one that ends within its samples is laid
+ * out as far as it goes, and one whose length its writer did not know (all bits set, as writers to
+ * a pipe leave it) up to its end. Throws MediaFault.
  */
 export function layOutWav(file: WavBytes, truncation: 'refuse' | 'keep'): WavLayout {
   checkContainer(file, truncation)

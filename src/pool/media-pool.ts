@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { retryLater } from '../contracts/errors.ts'
 import type { MediaCommand, MediaMessage, MediaResult, MediaTask } from '../contracts/tasks.ts'
@@ -62,6 +61,9 @@ class MediaThread {
   /** Why it was ended before its result, null where it ended by itself. */
   #endedFor: WorkerFault | 'cancel' | null = null
   #chunkError: { readonly error: unknown } | null = null
+  /** Runs from the cancelling on. */
+  #grace: NodeJS.Timeout | null = null
+  #isOver = false
 
   constructor(file: URL, task: MediaTask, handlers: MediaHandlers) {
     this.#handlers = handlers
@@ -86,7 +88,9 @@ class MediaThread {
       if (this.#chunkError !== null) throw this.#chunkError.error
       return result
     } finally {
+      this.#isOver = true
       clearTimeout(deadline)
+      if (this.#grace !== null) clearTimeout(this.#grace)
       signal.removeEventListener('abort', cancel)
       // After the result nothing of it is at work but its own end.
       await this.#worker.terminate()
@@ -114,9 +118,11 @@ class MediaThread {
   #take(message: Exclude<MediaMessage, { kind: 'result' }>): void {
     switch (message.kind) {
       case 'validated':
-        return this.#handlers.validated(message)
+        this.#handlers.validated(message)
+        break
       case 'progress':
-        return this.#handlers.progress(message.position)
+        this.#handlers.progress(message.position)
+        break
       case 'chunk':
         this.#handlers.chunk(message).then(
           () => this.#command({ kind: 'stored' }),
@@ -129,9 +135,9 @@ class MediaThread {
   }
 
   #cancel(): void {
+    if (this.#isOver) return
     this.#command({ kind: 'cancel' })
-    const timer = setTimeout(() => this.#end('cancel'), limits.mediaCancelGraceMs)
-    void once(this.#worker, 'exit').finally(() => clearTimeout(timer))
+    this.#grace ??= setTimeout(() => this.#end('cancel'), limits.mediaCancelGraceMs)
   }
 
   #end(reason: WorkerFault | 'cancel'): void {

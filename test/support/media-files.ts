@@ -15,8 +15,7 @@ import { seededRandom } from './data.ts'
  * apart; eleven seconds of 16 kHz mono. `isReal` tells which.
  */
 const dataFolder = join(projectFolder(import.meta.dirname), '../shared/data')
-const folder = mkdtempSync(join(tmpdir(), 'media-files-'))
-process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+let folder: string | null = null
 const made = new Map<string, string>()
 
 export const isRealClip = existsSync(join(dataFolder, 'bottle-detection.mp4'))
@@ -111,7 +110,7 @@ export function fileOf(
   bytes: Uint8Array | string,
   container: MediaContainer,
 ): Promise<MediaSource> {
-  const path = join(folder, name)
+  const path = join(ownFolder(), name)
   writeFileSync(path, bytes)
   return sourceOf(path, container)
 }
@@ -156,7 +155,7 @@ export async function drain<T>(
 async function pathOf(name: MediaFileName): Promise<string> {
   const known = made.get(name)
   if (known !== undefined) return known
-  const path = join(folder, name)
+  const path = join(ownFolder(), name)
   const [, ...parts] = recipes[name]
   const clipFile = parts.join(' ').includes('%clip') ? await clipPath() : ''
   const speechFile = parts.join(' ').includes('%speech') ? await speechPath() : ''
@@ -184,7 +183,7 @@ function speechPath(): Promise<string> {
 async function realOrMade(name: string, recipe: string): Promise<string> {
   const real = join(dataFolder, name)
   if (existsSync(real)) return real
-  const path = join(folder, name)
+  const path = join(ownFolder(), name)
   if (!existsSync(path)) await encode(recipe.split(' '), path)
   return path
 }
@@ -194,6 +193,15 @@ async function encode(parameters: readonly string[], path: string): Promise<void
   const always = ['-nostdin', '-v', 'error', '-y', ...parameters, '-bitexact', path]
   const { status, stderr } = spawnSync(program, always, { stdio: ['ignore', 'ignore', 'pipe'] })
   if (status !== 0) throw new Error(`${path} could not be made: ${String(stderr).trim()}`)
+}
+
+/** Made with the first file, removed with the process. */
+function ownFolder(): string {
+  if (folder !== null) return folder
+  const made = mkdtempSync(join(tmpdir(), 'media-files-'))
+  process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+  folder = made
+  return made
 }
 
 /** The nearest folder upwards that holds package.json. */

@@ -175,6 +175,7 @@ test('a full spool tells when to come again, and an upload that breaks off leave
   assert.ok(Number(refused.headers.get('retry-after')) >= 1)
   raw.socket.destroy()
   await door.noFiles()
+  await eventually(async () => (door.spool.usedBytes === 0 ? true : undefined), 'the room')
   assert.equal((await door.upload(id, wav)).status, 202)
   const held = await door.metrics.bodiesInFlightBytes.get()
   assert.equal(held.values[0]?.value, 0)

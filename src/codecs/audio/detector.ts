@@ -11,15 +11,16 @@ export interface CutPlace {
 }
 
 /**
- * Finds places to cut at, from the samples alone and one after the other: what it finds, and when it
- * tells, depends on nothing else. All samples are counted from the beginning of the run.
+ * Finds places to cut at, from the samples alone and one after the other: what it finds, and when
+ * it tells, depends on nothing else. All samples are counted from the beginning of the run.
  */
 export interface Detector {
   /** How many samples after a place it tells of it at the latest. */
   readonly lookahead: number
   /**
-   * Takes the samples `[from, to)` of the block (channels interleaved), the first of them being sample
-   * `position` of the run. Stops where it has found a place. Returns the first that it has not taken.
+   * Takes the samples `[from, to)` of the block (channels interleaved), the first of them being
+   * sample `position` of the run. Stops where it has found a place. Returns the first that it has
+   * not taken.
    */
   take(block: Float64Array, from: number, to: number, position: number): number
   /** The place that `take` stopped for, once; null where it did not. */
@@ -29,7 +30,9 @@ export interface Detector {
   save(state: StateWriter): void
 }
 
-/** Where window `index` of 20 ms begins, exact at any rate: 11,025 Hz has 220.5 samples in each. */
+/**
+ * Where window `index` of 20 ms begins, exact at any rate: 11,025 Hz has 220.5 samples in each.
+ */
 export function windowStart(index: number, sampleRate: number): number {
   return Math.floor((index * sampleRate) / windowsPerSecond)
 }

@@ -9,20 +9,22 @@ import {
 import type { SampleFormat } from './sample-format.ts'
 import type { StateReader, StateWriter } from './state-bytes.ts'
 
-/** Windows before and after a border that are compared, and borders around it that it must exceed. */
+/**
+ * Windows before and after a border that are compared, and borders around it that it must exceed.
+ */
 const reach = 10
 const levelFloorDb = -96
 
 /**
- * Cuts where the level changes. The audio is divided into windows of 20 ms from its beginning on; the
- * level of one is L = 10 log10(mean of x² over its samples of all channels), at least −96 dBFS. The
- * change at the border before window n is
+ * Cuts where the level changes. The audio is divided into windows of 20 ms from its beginning on;
+ * the level of one is L = 10 log10(mean of x² over its samples of all channels), at least −96 dBFS.
+ * The change at the border before window n is
  *
  *     D(n) = | mean(L(n) … L(n+9)) − mean(L(n−10) … L(n−1)) |  dB
  *
  * A place is a border where D reaches `energyThresholdDb` and is the largest within ten borders to
- * either side, the first of equals. So it is known 20 windows later; borders nearer to the end of the
- * audio than that, and the first ten, are none. The score is D.
+ * either side, the first of equals. So it is known 20 windows later; borders nearer to the end of
+ * the audio than that, and the first ten, are none. The score is D.
  */
 export class EnergyDetector implements Detector {
   readonly lookahead: number

@@ -41,8 +41,8 @@ export class PcmCutter {
   }
 
   /**
-   * Takes whole samples of all channels, which must stay as they are until they are in a segment. The
-   * segments are made as they are pulled, each once; pull them all before the next call.
+   * Takes whole samples of all channels, which must stay as they are until they are in a segment.
+   * The segments are made as they are pulled, each once; pull them all before the next call.
    */
   push(pcm: Uint8Array): Generator<Segment, void, void> {
     this.#pieces.push(pcm)

@@ -1,9 +1,9 @@
 import type { StateReader, StateWriter } from './state-bytes.ts'
 
 /**
- * Brings any rate of 8 kHz or more to 16 kHz: each output is the mean of the input over its time, an
- * input at a border counting by its share. Plain, but exact in time and the same wherever the input is
- * divided; speech is told by what lies below 4 kHz, where it damps by less than 1 dB.
+ * Brings any rate of 8 kHz or more to 16 kHz: each output is the mean of the input over its time,
+ * an input at a border counting by its share. Plain, but exact in time and the same wherever the
+ * input is divided; speech is told by what lies below 4 kHz, where it damps by less than 1 dB.
  */
 export class Resampler {
   static readonly rate = 16_000

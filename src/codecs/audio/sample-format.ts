@@ -29,8 +29,8 @@ export function samplesIn({ sampleRate }: SampleFormat, ms: number): number {
 }
 
 /**
- * Writes `count` values (channels interleaved) that begin at `byteOffset` into `out`, full scale being
- * ±1. Float samples are taken as they are, but for what no level can be computed of.
+ * Writes `count` values (channels interleaved) that begin at `byteOffset` into `out`, full scale
+ * being ±1. Float samples are taken as they are, but for what no level can be computed of.
  */
 export type SampleDecoder = (
   bytes: Uint8Array,
@@ -55,7 +55,10 @@ const unsigned8 = Float64Array.from({ length: 256 }, (_, byte) => (byte - 128) /
 const aLaw = Float64Array.from({ length: 256 }, (_, byte) => expandALaw(byte) / 32_768)
 const muLaw = Float64Array.from({ length: 256 }, (_, byte) => expandMuLaw(byte) / 32_768)
 
-/** ITU-T G.711, table 1, scaled to 16 bits: every second bit is inverted, a set sign bit is positive. */
+/**
+ * ITU-T G.711, table 1, scaled to 16 bits: every second bit is inverted, a set sign bit is
+ * positive.
+ */
 function expandALaw(byte: number): number {
   const code = byte ^ 0x55
   const segment = (code >> 4) & 7
@@ -64,7 +67,9 @@ function expandALaw(byte: number): number {
   return (code & 0x80) !== 0 ? magnitude : -magnitude
 }
 
-/** ITU-T G.711, table 2, scaled to 16 bits: all bits are inverted, and the bias is 33 of 14 bits. */
+/**
+ * ITU-T G.711, table 2, scaled to 16 bits: all bits are inverted, and the bias is 33 of 14 bits.
+ */
 function expandMuLaw(byte: number): number {
   const code = ~byte & 0xff
   const magnitude = ((((code & 15) << 3) + 0x84) << ((code >> 4) & 7)) - 0x84

@@ -28,8 +28,8 @@ export function segmentBytes(format: SampleFormat, pcmBytes: number): number {
 }
 
 /**
- * The samples as a WAV file with our own header, their bytes as they came. The pieces are whole samples
- * of all channels and follow each other; how they are divided makes no difference.
+ * The samples as a WAV file with our own header, their bytes as they came. The pieces are whole
+ * samples of all channels and follow each other; how they are divided makes no difference.
  */
 export function encodeSegment(
   format: SampleFormat,

@@ -14,7 +14,10 @@ export interface Segment {
   readonly endSample: number
 }
 
-/** A cut with its place in the session or file: the run's number, and when its first sample was taken. */
+/**
+ * A cut with its place in the session or file: the run's number, and when its first sample was
+ * taken.
+ */
 export function audioCut(
   cut: SegmentCut,
   run: number,

@@ -28,8 +28,8 @@ const blockValues = 16_384
 const block = new Float64Array(blockValues)
 
 /**
- * A Segmenter at the beginning of a run, or where the one stood that gave `state`; with the voice detector
- * loaded where it needs one.
+ * A Segmenter at the beginning of a run, or where the one stood that gave `state`; with the voice
+ * detector loaded where it needs one.
  */
 export async function createSegmenter(
   format: SampleFormat,
@@ -41,12 +41,12 @@ export async function createSegmenter(
 }
 
 /**
- * Says where a run of audio of one format is cut. It sees each sample once and holds none. Its cuts
- * depend on the samples alone: not on how they are divided into pushes, nor on where it was saved and
- * made anew from its state.
+ * Says where a run of audio of one format is cut. It sees each sample once and holds none. Its
+ * cuts depend on the samples alone: not on how they are divided into pushes, nor on where it was
+ * saved and made anew from its state.
  *
- * A place that the detector finds is cut at where the segment has `minSegmentDurationMs` by then; a
- * segment that no such place ends within `maxSegmentDurationMs`, or within the bytes of
+ * A place that the detector finds is cut at where the segment has `minSegmentDurationMs` by then;
+ * a segment that no such place ends within `maxSegmentDurationMs`, or within the bytes of
  * `limits.segmentBytesMax`, ends there.
  */
 export class Segmenter {
@@ -91,7 +91,9 @@ export class Segmenter {
     return this.#position
   }
 
-  /** Goes over whole samples of all channels. Returns the segments that are known to end with them. */
+  /**
+   * Goes over whole samples of all channels. Returns the segments that are known to end with them.
+   */
   push(pcm: Uint8Array): SegmentCut[] {
     const { channels } = this.#format
     const frameBytes = frameBytesOf(this.#format)
@@ -127,8 +129,8 @@ export class Segmenter {
   }
 
   /**
-   * Stops wherever a segment is full, because what the detector finds later depends on where it was cut.
-   * By then it has told of all places within the segment.
+   * Stops wherever a segment is full, because what the detector finds later depends on where it
+   * was cut. By then it has told of all places within the segment.
    */
   #detect(detector: Detector, samples: number): void {
     let from = 0

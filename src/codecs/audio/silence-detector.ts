@@ -8,9 +8,10 @@ const silenceFloorDb = -120
 
 /**
  * The value that samples must stay below to be silent, as ffmpeg's silencedetect (libavfilter,
- * af_silencedetect.c) has it: for integers the threshold is that share of the largest positive value, cut
- * to an integer, and the comparison is strict. Formats of 8 bits are compared as the 16 that they expand
- * to, 24 bits as 32. Other than there, digital silence is silent under every threshold.
+ * af_silencedetect.c) has it: for integers the threshold is that share of the largest positive
+ * value, cut to an integer, and the comparison is strict. Formats of 8 bits are compared as the 16
+ * that they expand to, 24 bits as 32. Other than there, digital silence is silent under every
+ * threshold.
  */
 export function silenceLimit({ format, bitDepth }: SampleFormat, thresholdDb: number): number {
   const amplitude = 10 ** (thresholdDb / 20)
@@ -20,11 +21,11 @@ export function silenceLimit({ format, bitDepth }: SampleFormat, thresholdDb: nu
 }
 
 /**
- * Cuts in the middle of silences: runs of at least `minSilenceDurationMs` in which every sample of every
- * channel is below the threshold. A silence is told of by the sample that ends it. One that the audio
- * begins with counts like any other; one that it ends with is never told of. Where a full segment was
- * cut in a silence, what is left of it is a silence of its own if it is long enough. The score is the
- * silence's peak in dBFS.
+ * Cuts in the middle of silences: runs of at least `minSilenceDurationMs` in which every sample of
+ * every channel is below the threshold. A silence is told of by the sample that ends it. One that
+ * the audio begins with counts like any other; one that it ends with is never told of. Where a
+ * full segment was cut in a silence, what is left of it is a silence of its own if it is long
+ * enough. The score is the silence's peak in dBFS.
  */
 export class SilenceDetector implements Detector {
   readonly lookahead = 0
@@ -51,7 +52,8 @@ export class SilenceDetector implements Detector {
     state.number(this.#start).number(this.#peak)
   }
 
-  take(block: Float64Array, from: number, to: number, position: number): number {
+  take(block: Float64Array, from: number, until: number, position: number): number {
+    let to = until
     const channels = this.#channels
     const limit = this.#limit
     let start = this.#start
@@ -63,19 +65,16 @@ export class SilenceDetector implements Detector {
         if (value > level) level = value
       }
       if (level < limit) {
-        if (start < 0) {
-          start = position + sample - from
-          peak = 0
-        }
+        if (start < 0) start = position + sample - from
         if (level > peak) peak = level
       } else if (start >= 0) {
         const end = position + sample - from
-        const isLong = end - start >= this.#minSamples
-        if (isLong) this.#found = this.#place(start, end, peak)
+        if (end - start >= this.#minSamples) this.#found = this.#place(start, end, peak)
         start = -1
-        if (isLong) {
-          this.#start = -1
-          return sample
+        peak = 0
+        if (this.#found !== null) {
+          to = sample
+          break
         }
       }
     }

@@ -5,17 +5,23 @@ import { type SampleFormat, samplesIn } from './sample-format.ts'
 import type { StateReader, StateWriter } from './state-bytes.ts'
 import { type VoiceDetector, voiceRates } from './voice-detector.ts'
 
-/** Speech frames in a row that begin speech: a click of 40 ms does not. */
-const onsetFrames = 3
+/**
+ * Frames for which libfvad takes the end of a short sound for speech still, by aggressiveness (its
+ * vad_core.c, kOverHangMax1, at 20 ms).
+ */
+const heldFrames = [4, 4, 3, 3]
+/** Frames of its own that speech must have: what is shorter than 60 ms is a click. */
+const onsetFramesMin = 3
 
 /**
- * Cuts in the middle of pauses between speech. WebRTC's detector judges the mean of the channels in
- * frames of 20 ms; it holds a word's end for 40 to 280 ms by itself, the shorter the more aggressive.
- * Three speech frames in a row begin speech, the first frame without it begins a pause. A pause of at
- * least `minSilenceDurationMs` between speech and speech is told of 60 ms after its end. What comes
- * before the first word is no pause; where a full segment was cut in one, what is left of it counts as
- * one if it is long enough. The score is the pause's length in ms, to the frame; the threshold is
- * `minSilenceDurationMs`.
+ * Cuts in the middle of pauses between speech. WebRTC's detector judges the mean of the channels
+ * in frames of 20 ms; by itself it holds the end of a word for 60 to 280 ms, the shorter the more
+ * aggressive. Speech begins with as many speech frames in a row as no click makes, 6 or 7 with
+ * those that are held; a pause begins with the first frame without. A pause of at least
+ * `minSilenceDurationMs` between speech and speech is told of once that many frames have followed
+ * it. What comes before the first word is no pause; where a full segment was cut in one, what is
+ * left of it counts as one if it is long enough. The score is the pause's length in ms, the
+ * threshold `minSilenceDurationMs`.
  */
 export class SpeechDetector implements Detector {
   readonly lookahead = 0
@@ -24,6 +30,7 @@ export class SpeechDetector implements Detector {
   readonly #channels: number
   readonly #minSilenceMs: number
   readonly #minSamples: number
+  readonly #onsetFrames: number
   /** libfvad's. */
   readonly #state: Uint8Array
   readonly #resampler: Resampler | null
@@ -32,7 +39,7 @@ export class SpeechDetector implements Detector {
   #filled = 0
   /** Frames that are judged. */
   #frames = 0
-  /** Speech frames in a row up to now, at most `onsetFrames`. */
+  /** Speech frames in a row up to now, at most `#onsetFrames`. */
   #speechFrames = 0
   #hasSpoken = false
   /** Where the pause began that goes on; -1 where there is none. */
@@ -51,6 +58,7 @@ export class SpeechDetector implements Detector {
     this.#channels = channels
     this.#minSilenceMs = settings.minSilenceDurationMs
     this.#minSamples = samplesIn(format, settings.minSilenceDurationMs)
+    this.#onsetFrames = onsetFramesMin + (heldFrames[settings.speechAggressiveness] as number)
     const isTaken = voiceRates.includes(sampleRate)
     const rate = isTaken ? sampleRate : Resampler.rate
     this.#frame = new Int16Array(rate / windowsPerSecond)
@@ -123,9 +131,10 @@ export class SpeechDetector implements Detector {
     if (!isSpeech) {
       this.#speechFrames = 0
       if (this.#hasSpoken && this.#pauseStart < 0) this.#pauseStart = this.#start(this.#frames - 1)
-    } else if (this.#speechFrames < onsetFrames) {
+    } else if (this.#speechFrames < this.#onsetFrames) {
       this.#speechFrames += 1
-      if (this.#speechFrames === onsetFrames) this.#speak(this.#start(this.#frames - onsetFrames))
+      const isSpeaking = this.#speechFrames === this.#onsetFrames
+      if (isSpeaking) this.#speak(this.#start(this.#frames - this.#onsetFrames))
     }
   }
 

@@ -35,9 +35,9 @@ interface Place {
 const digestBytes = 32
 
 /**
- * Where the next buffers of a session are cut. Buffers follow each other as one run of audio, whose time is
- * that of its first buffer and the number of its samples; one of another format, or whose time is off by
- * more than `limits.audioGapMs`, ends the run and begins the next.
+ * Where the next buffers of a session are cut. Buffers follow each other as one run of audio,
+ * whose time is that of its first buffer and the number of its samples; one of another format, or
+ * whose time is off by more than `limits.audioGapMs`, ends the run and begins the next.
  */
 export async function analyse(task: AnalyseTask): Promise<AnalyseResult> {
   const session = new Session(task.settings)
@@ -138,7 +138,9 @@ function pieceOf(
   return pcm.subarray(from, to)
 }
 
-/** Cuts segments out of buffers. Both stand in order; a buffer may hold parts of several segments. */
+/**
+ * Cuts segments out of buffers. Both stand in order; a buffer may hold parts of several segments.
+ */
 export function cut(task: CutTask): CutResult {
   const sources = task.buffers.map(({ bytes, run, startSample }): Source => {
     const { format, samples, pcm } = openBuffer(bytes)

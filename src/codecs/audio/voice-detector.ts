@@ -7,8 +7,9 @@ export const voiceRates: readonly number[] = [8_000, 16_000, 32_000, 48_000]
 const frameSamplesMax = 960
 
 /**
- * libfvad's `struct Fvad` as this build has it: WebRTC's state, integers and arrays of integers without
- * a pointer in it, then the number of the rate. So its bytes are all of its state, and go anywhere.
+ * libfvad's `struct Fvad` as this build has it: WebRTC's state, integers and arrays of integers
+ * without a pointer in it, then the number of the rate. So its bytes are all of its state, and go
+ * anywhere.
  */
 const structBytes = 740
 const initFlagOffset = 732
@@ -17,8 +18,9 @@ const rateOffset = 736
 const initFlag = 42
 
 /**
- * WebRTC's voice activity detector, once a thread. Its state is kept by whoever asks, as bytes that are
- * copied into the wasm memory for each frame and out of it again: 0.1 µs beside the 10 that it takes.
+ * WebRTC's voice activity detector, once a thread. Its state is kept by whoever asks, as bytes
+ * that are copied into the wasm memory for each frame and out of it again: 0.1 µs beside the 10
+ * that it takes.
  */
 export class VoiceDetector {
   readonly #fvad: FvadModule

@@ -9,8 +9,9 @@ import { frameBytesOf, type SampleFormat } from './sample-format.ts'
 const windowBytes = 4_096
 
 /**
- * Opens a WAV file on disk. Its header is checked as `readWav` checks that of one in memory, but that
- * samples may be missing at the end; the samples are not read. Throws MediaFault, or the system's error.
+ * Opens a WAV file on disk. Its header is checked as `readWav` checks that of one in memory, but
+ * that samples may be missing at the end; the samples are not read. Throws MediaFault, or the
+ * system's error.
  */
 export async function openWavFile(path: string): Promise<WavFile> {
   const handle = await open(path, 'r')
@@ -45,7 +46,9 @@ export class WavFile {
     this.#dataByteOffset = layout.dataByteOffset
   }
 
-  /** The samples of all channels from one on, as they stand in the file, in buffers of their own. */
+  /**
+   * The samples of all channels from one on, as they stand in the file, in buffers of their own.
+   */
   async *read(fromSample: number): AsyncGenerator<Uint8Array, void, void> {
     const frameBytes = frameBytesOf(this.format)
     const samplesAtATime = Math.floor(limits.wavReadBytes / frameBytes)
@@ -74,7 +77,9 @@ export class WavFile {
   }
 }
 
-/** Reads what of a file is looked at, synchronously: a few kilobytes on a thread of the file's own. */
+/**
+ * Reads what of a file is looked at, synchronously: a few kilobytes on a thread of the file's own.
+ */
 class HeaderBytes implements WavBytes {
   readonly length: number
   readonly #fd: number

@@ -91,9 +91,11 @@ async function openWav(path: string): Promise<Audio> {
 }
 
 async function decoded(source: MediaSource, options: MediaOptions): Promise<Audio> {
+  const startedAtMs = performance.now()
   const info = await probeAudio(source, options)
   const { sampleRate, channels, bitDepth, samples, description } = info
-  const pcm = decodePcm(source, info, options)
+  const deadlineMs = options.deadlineMs - (performance.now() - startedAtMs)
+  const pcm = decodePcm(source, info, { ...options, deadlineMs })
   return {
     format: { format: 'pcm', sampleRate, channels, bitDepth },
     samples,

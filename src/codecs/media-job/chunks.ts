@@ -29,6 +29,8 @@ export class ChunkSender {
   #bytes = 0
   #checkpoint: MediaCheckpoint
   #timer: NodeJS.Timeout | null = null
+  /** What is gathered goes as soon as another chunk may be sent. */
+  #isDue = false
   #unanswered = 0
   #stopped = false
   #wake: () => void = () => {}
@@ -42,6 +44,7 @@ export class ChunkSender {
   /** A chunk is stored. */
   answered(): void {
     this.#unanswered -= 1
+    if (this.#isDue) this.#send()
     this.#wake()
   }
 
@@ -59,10 +62,10 @@ export class ChunkSender {
     this.#checkpoint = { emitted: this.#checkpoint.emitted + 1, position }
     const isFull =
       this.#gathered.length >= limits.mediaChunkItemsMax || this.#bytes >= limits.mediaChunkBytesMax
-    if (isFull) this.#send()
+    if (isFull) this.#sendInTurn()
     // Atoms that come seldom are not kept from the disk for long.
-    else this.#timer ??= setTimeout(() => this.#send(), limits.mediaChunkDelayMs)
-    while (this.#unanswered >= limits.mediaChunksInFlightMax && !this.#stopped) {
+    else this.#timer ??= setTimeout(() => this.#sendInTurn(), limits.mediaChunkDelayMs)
+    while (!this.#hasRoom && !this.#stopped) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
@@ -82,8 +85,19 @@ export class ChunkSender {
     this.#send()
   }
 
+  get #hasRoom(): boolean {
+    return this.#unanswered < limits.mediaChunksInFlightMax
+  }
+
+  #sendInTurn(): void {
+    this.#clearTimer()
+    if (this.#hasRoom) this.#send()
+    else this.#isDue = true
+  }
+
   #send(): void {
     this.#clearTimer()
+    this.#isDue = false
     if (this.#gathered.length === 0 || this.#stopped) return
     const buffer = ownBuffer(this.#bytes)
     const target = new Uint8Array(buffer)

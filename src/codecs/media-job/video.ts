@@ -15,11 +15,13 @@ export async function takeFrames(
   { link, sender }: { link: MediaLink; sender: ChunkSender },
 ): Promise<number> {
   const settings = task.settings as FrameSettings
+  const startedAtMs = performance.now()
   const info = await probeVideo(source, options)
   link.post({ kind: 'validated', itemsTotal: info.frames, description: info.description })
   let position = task.checkpoint.position
   const frames = extractFrames(source, info, settings, {
     ...options,
+    deadlineMs: options.deadlineMs - (performance.now() - startedAtMs),
     skip: task.checkpoint.emitted,
     onPosition: (reached) => {
       position = Math.max(position, reached)

@@ -33,7 +33,9 @@ export const settings: SegmentSettings = {
   speechAggressiveness: 2,
 }
 
-/** One stretch after the other, each so many samples of a constant magnitude that changes its sign. */
+/**
+ * One stretch after the other, each so many samples of a constant magnitude that changes its sign.
+ */
 export function square(...stretches: readonly (readonly [samples: number, level: number])[]) {
   return Float64Array.from(
     stretches.flatMap(([samples, level]) =>
@@ -63,7 +65,7 @@ export function encoded({ format, bitDepth }: SampleFormat, values: Float64Array
   const bytes = Buffer.alloc((values.length * bitDepth) / 8)
   const write = writerOf(format, bitDepth)
   for (const [i, value] of values.entries()) write(bytes, (i * bitDepth) / 8, value)
-  return bytes
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 type Writer = (bytes: Buffer, at: number, value: number) => void

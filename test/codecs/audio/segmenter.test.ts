@@ -105,7 +105,7 @@ test('a segment is not cut before its minimum', async () => {
   ])
 })
 
-test('a segment that nothing ends is cut at its maximum, within a long silence as well', async () => {
+test('a segment that nothing ends is cut at its maximum, in a long silence as well', async () => {
   const sound = square([40_000, loud])
   for (const mode of ['silence', 'energy', 'speech-detection'] as const) {
     assert.deepEqual(outline(await cutsOf(sound, { mode, maxSegmentDurationMs: 1_000 })), [

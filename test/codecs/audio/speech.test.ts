@@ -10,7 +10,7 @@ import {
   voiceRates,
 } from '../../../src/codecs/audio/voice-detector.ts'
 import { samplesOf, speechBuffers } from '../../support/data.ts'
-import { encoded, joined, noise, outline, pcm16, pieces, settings, sine } from './audio.ts'
+import { cutsOf, encoded, joined, noise, outline, pcm16, pieces, settings, sine } from './audio.ts'
 
 /** Bursts with the harmonics of a voice over a little noise, as 16 bits. */
 function babble(sampleRate: number): Int16Array {
@@ -52,55 +52,31 @@ test('a voice detector goes on in another wasm memory as if nothing had been', a
   }
 })
 
-test('the bytes that are kept of a voice detector are all that it changes', async () => {
-  const fvad = await load()
-  const detector = new VoiceDetector(fvad)
-  const state = detector.begin(48_000, 3)
-  const before = fvad.HEAPU8.slice()
-  for (const frame of framesOf(babble(48_000), 48_000)) detector.isSpeech(state, frame)
-  const changed: number[] = []
-  for (const [at, byte] of fvad.HEAPU8.entries()) if (byte !== before[at]) changed.push(at)
-  const start = fvad.HEAPU8.length === 0 ? 0 : Buffer.from(fvad.HEAPU8).indexOf(state)
-  // Beside the struct only the frame that is handed over and the stack, which lies below the heap.
-  const frameStart = start + state.byteLength
-  const others = changed.filter((at) => at >= start && (at < start || at >= frameStart))
-  assert.ok(start > 0)
-  assert.ok(others.every((at) => at < frameStart + 64 + 2 * 960))
-})
-
-test('speech is cut in its pauses, at every rate', async (t) => {
-  const speech = Buffer.concat(speechBuffers(t).map((wav) => samplesOf(Buffer.from(wav))))
-  const values = Float64Array.from(
-    { length: speech.length / 2 },
-    (_, i) => speech.readInt16LE(2 * i) / 32_768,
-  )
-  const durationS = values.length / 16_000
-  const found: number[][] = []
-  for (const sampleRate of [16_000, 8_000, 32_000, 48_000, 11_025, 44_100, 96_000]) {
-    const resampled = Float64Array.from({ length: Math.floor(durationS * sampleRate) }, (_, i) =>
-      Number(values[Math.floor((i * 16_000) / sampleRate)]),
+test('speech is cut in its pauses, at every rate', async () => {
+  for (const sampleRate of [...voiceRates, 8_001, 11_025, 44_100, 96_000, 192_000]) {
+    const values = Float64Array.from(babble(sampleRate), (value) => value / 32_768)
+    const format: SampleFormat = { ...pcm16, sampleRate }
+    const cuts = await cutsOf(
+      values,
+      { mode: 'speech-detection', minSilenceDurationMs: 200 },
+      format,
     )
-    const format: SampleFormat = { ...pcm16, sampleRate, channels: 1 }
-    const segmenter = await createSegmenter(format, { ...settings, mode: 'speech-detection' })
-    const cuts = [...segmenter.push(encoded(format, resampled)), ...segmenter.end('end')]
-    assert.equal(cuts.at(-1)?.endSample, resampled.length)
-    for (const { score, threshold, silence, endSample } of cuts.slice(0, -1)) {
-      assert.ok(silence !== null && score !== null)
-      assert.ok(score >= 300 && threshold === 300)
+    const text = `${sampleRate} Hz: ${JSON.stringify(cuts)}`
+    // Three seconds, each with 600 ms of speech at its beginning.
+    assert.equal(cuts.length, 3, text)
+    for (const [i, { reason, score, threshold, silence, endSample }] of cuts
+      .slice(0, 2)
+      .entries()) {
+      assert.ok(silence !== null, text)
+      assert.deepEqual([reason, threshold], ['speech', 200])
       const samples = silence.endSample - silence.startSample
-      assert.equal(score, Math.round((samples * 1000) / sampleRate))
       assert.equal(endSample, silence.startSample + Math.floor(samples / 2))
+      assert.equal(score, Math.round((samples * 1000) / sampleRate))
+      const startS = silence.startSample / sampleRate - i
+      assert.ok(startS > 0.6 && startS < 0.8, text)
+      assert.ok(Math.abs(silence.endSample / sampleRate - i - 1) <= 0.03, text)
     }
-    found.push(cuts.slice(0, -1).map(({ endSample }) => endSample / sampleRate))
-  }
-  const [expected = [], ...others] = found
-  assert.ok(expected.length >= 2, JSON.stringify(found))
-  // The detector hears a bit more or less at another rate, but the same pauses.
-  for (const cuts of others) {
-    assert.equal(cuts.length, expected.length, JSON.stringify(found))
-    for (const [i, cutS] of cuts.entries()) {
-      assert.ok(Math.abs(cutS - Number(expected[i])) < 0.15, JSON.stringify(found))
-    }
+    assert.deepEqual(outline(cuts.slice(2)), [[cuts[1]?.endSample, values.length, 'end']])
   }
 })
 
@@ -142,11 +118,11 @@ test('resampling keeps time and level, wherever its input is divided', () => {
       output.push(...out.subarray(0, count))
     }
     assert.equal(output.length, 16_000)
-    // Where the middle of the output lies in time.
+    // At half of the rate an input is two outputs, and each is up to a step of 0.17 off.
     const error = output.map((value, i) =>
       Math.abs(value - 0.5 * Math.sin((2 * Math.PI * 440 * (i + 0.5)) / 16_000)),
     )
-    assert.ok(Math.max(...error) < 0.1, `${sampleRate}: ${Math.max(...error)}`)
+    assert.ok(Math.max(...error) < 0.14, `${sampleRate}: ${Math.max(...error)}`)
   }
 })
 

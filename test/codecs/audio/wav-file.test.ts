@@ -48,7 +48,7 @@ test('a WAV file is read in whole samples of all channels, from any sample on', 
   assert.equal((await contentOf(path, 48_000)).parts.length, 0)
 })
 
-test('a file that ends within its samples gives what is there and how many are missing', async (t) => {
+test('a file that ends within its samples tells how many are missing', async (t) => {
   const wav = wavBuffer({ channels: 2, sampleRate: 8_000, durationMs: 100 })
   const path = await pathOf(t, wav)
   // 300 samples and a half of 4 bytes.
