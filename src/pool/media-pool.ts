@@ -124,13 +124,17 @@ class MediaThread {
         this.#handlers.progress(message.position)
         break
       case 'chunk':
-        this.#handlers.chunk(message).then(
-          () => this.#command({ kind: 'stored' }),
-          (error: unknown) => {
-            this.#chunkError ??= { error }
-            this.#cancel()
-          },
-        )
+        void this.#store(message)
+    }
+  }
+
+  async #store(message: Told<'chunk'>): Promise<void> {
+    try {
+      await this.#handlers.chunk(message)
+      this.#command({ kind: 'stored' })
+    } catch (error) {
+      this.#chunkError ??= { error }
+      this.#cancel()
     }
   }
 

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Worker } from 'node:worker_threads'
 import type { DecodeUpload, DecodeVerdict, WorkerTask } from '../../src/contracts/tasks.ts'
 import type { WorkerFault } from '../../src/contracts/worker-failure.ts'
+import { frameDefaults, segmentDefaults } from '../../src/ingest/new-session.ts'
 import { limits } from '../../src/limits.ts'
 import { WorkerPool, type WorkerPoolOptions } from '../../src/pool/pool.ts'
 import {
@@ -95,6 +96,31 @@ for (const kind of ['merge', 'read'] as const) {
     await assert.rejects(pool.run(task), { task: kind, fault: 'deadline' })
     assert.equal((await decode(pool, sound())).kind, 'accepted')
   })
+}
+
+for (const kind of ['select', 'analyse', 'cut'] as const) {
+  test(`a ${kind} task that hangs is ended by its deadline`, async (t) => {
+    const { pool } = await openFaulty(t, { taskTimeoutMs: 1_000 })
+    const mark = markText({ task: kind, fault: 'hang', times: 'always', name: 'mark' })
+    const bytes = Uint8Array.from(Buffer.from(mark))
+    await assert.rejects(pool.run(streamTask(kind, bytes)), { task: kind, fault: 'deadline' })
+    assert.equal(bytes.byteLength, 0)
+    assert.equal((await decode(pool, sound())).kind, 'accepted')
+  })
+}
+
+function streamTask(
+  kind: 'select' | 'analyse' | 'cut',
+  bytes: Uint8Array,
+): Extract<WorkerTask, { kind: 'select' | 'analyse' | 'cut' }> {
+  const state = null
+  if (kind === 'cut') {
+    return { kind, mode: 'silence', cuts: [], buffers: [{ bytes, run: 0, startSample: 0 }] }
+  }
+  if (kind === 'select') {
+    return { kind, settings: frameDefaults, state, frames: [{ bytes, atMs: 0 }] }
+  }
+  return { kind, settings: segmentDefaults, state, buffers: [{ bytes, atMs: 0 }], isEnd: false }
 }
 
 test('a task that waits for longer than the deadline is done all the same', async (t) => {

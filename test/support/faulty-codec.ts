@@ -6,7 +6,7 @@ import codec from '../../workers/codec.ts'
 import { type FaultMark, faultsFolderVariable, type InflictedFault } from './faulty-mark.ts'
 
 const markPattern =
-  /fault:(?:decode|merge|read):(?:exit|throw|heap|hang|pause):(?:always|\d+):[\w-]+;/g
+  /fault:(?:decode|merge|read|select|analyse|cut):(?:exit|throw|heap|hang|pause):(?:always|\d+):[\w-]+;/g
 
 /** How long a `pause` keeps its thread from everything else. */
 const pauseMs = 300
@@ -45,9 +45,10 @@ function bytesOf(task: WorkerTask): Uint8Array[] {
     case 'read':
       return task.blocks.map(({ bytes }) => bytes)
     case 'select':
+      return task.frames.flatMap(({ bytes }) => bytes ?? [])
     case 'analyse':
     case 'cut':
-      return []
+      return task.buffers.map(({ bytes }) => bytes)
   }
 }
 

@@ -32,7 +32,8 @@ export async function takeFrames(
     position = Math.max(position, frame.sourceFrame + 1)
     await sender.add(frame.bytes, metadataOf(frame, settings, task.beginsAtMs), position)
   }
-  return position
+  // The frames that no atom was left to be taken from were worked off in an earlier run.
+  return Math.max(position, info.frames)
 }
 
 function metadataOf(

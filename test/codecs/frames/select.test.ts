@@ -124,6 +124,46 @@ test('a frame whose pixels cannot be decoded stays as it was pushed, and begins 
   assert.deepEqual(await framesTaken(scenes, frames), [])
 })
 
+test('scenes are told apart also where the frames differ in size and colours', async () => {
+  const [light = new Uint8Array(), dark = new Uint8Array()] = await Promise.all(
+    ['#ffffff', '#101010'].map(async (colour) => (await plain(colour, 1))[0]),
+  )
+  const grey = new Uint8Array(
+    await sharp(light).resize(40, 50).toColourspace('b-w').jpeg().toBuffer(),
+  )
+  const cmyk = new Uint8Array(await sharp(light).toColourspace('cmyk').jpeg().toBuffer())
+  const settings: FrameSettings = { ...defaults, mode: 'scene-changes' }
+  assert.deepEqual(await framesTaken(settings, timed([light, grey, cmyk, dark])), [3])
+})
+
+test('a frame that is shrunk stands as its Exif orientation says, and is never enlarged', async () => {
+  const bytes = await jpegFrame({ width: 160, height: 80 })
+  const lying = new Uint8Array(
+    await sharp(bytes).withMetadata({ orientation: 6 }).jpeg().toBuffer(),
+  )
+  for (const [resolution, size] of [
+    [{ width: 100, height: 100 }, [50, 100]],
+    [{ width: 100, height: 400 }, [80, 160]],
+  ] as const) {
+    const { found } = await inGroups({ ...defaults, resolution }, timed([lying]), [1])
+    const [shrunk] = found as { bytes: Uint8Array; size: number[] }[]
+    assert.deepEqual(shrunk?.size, size)
+    const { width, height, orientation } = await sharp(shrunk?.bytes).metadata()
+    assert.deepEqual([width, height, orientation], [...size, undefined])
+  }
+})
+
+test('a frame rate looks at the first frame of each slot, and the interval counts those', async () => {
+  const frames = timed(await plain('#c02020', 30))
+  const settings: FrameSettings = { ...defaults, mode: 'interval', frameRateFps: 10, interval: 4 }
+  // At 25 frames a second, slots of 100 ms begin with the frames 0, 3, 5, 8, 10, 13, 15, 18, 20, …
+  assert.deepEqual(await framesTaken(settings, frames), [0, 10, 20])
+  const late = frames.map(({ bytes, atMs }, index) => ({ bytes, atMs: atMs - (index % 2) * 60 }))
+  const all = { ...settings, interval: 1 }
+  // A frame whose time lies before the one that was looked at last is in no new slot.
+  assert.deepEqual(await framesTaken(all, late), [0, 4, 6, 8, 10, 14, 16, 18, 20, 24, 26, 28])
+})
+
 test('frames are asked for only where pictures are needed', () => {
   assert.equal(selectNeedsBytes(defaults), false)
   assert.equal(selectNeedsBytes({ ...defaults, mode: 'interval' }), false)
