@@ -99,6 +99,9 @@ export const limits = {
   /** Of a WAV file on disk, at a time. */
   wavReadBytes: 256 * KiB,
 
+  /** Buffers of a session that wait to be cut: of more, those that are small are joined. */
+  pendingBuffersMax: 128,
+  pendingJoinBytesMax: 1 * MiB,
   /** Frames or buffers of a session whose batches follow each other that one task takes. */
   streamTaskBytesMax: 8 * MiB,
 

@@ -25,16 +25,20 @@ export type BatchContent =
   /** Buffers that were looked at, and the segments that end in them. */
   | {
       readonly kind: 'segments'
-      readonly items: readonly BatchItem[]
-      /** Of each item: where its samples stand. */
-      readonly places: AnalyseResult['places']
       readonly segments: readonly BatchItem[]
-      /** The last of the pending buffers that is cut up by now, null where none is. */
-      readonly pendingSpent: number | null
-      /** How many of the items are cut up already; the others become pending. */
-      readonly itemsSpent: number
+      /** Ranges of pending buffers that are cut up by now, or joined with others. */
+      readonly dropped: readonly { readonly from: number; readonly through: number }[]
+      /** What becomes pending: items that are not cut up yet, and what some of them were joined to. */
+      readonly kept: readonly KeptBuffer[]
+      /** Items that are neither. */
+      readonly spent: readonly BatchItem[]
       readonly state: Uint8Array | null
     }
+
+export interface KeptBuffer {
+  readonly item: Pick<BatchItem, 'hash' | 'byteLength' | 'bytes'>
+  readonly place: AnalyseResult['places'][number]
+}
 
 /** What a batch became. */
 export interface BatchAtoms {
@@ -121,16 +125,11 @@ function storeSegments(
   batch: number,
   content: Extract<BatchContent, { kind: 'segments' }>,
 ): BatchAtoms {
-  const { items, places, segments, pendingSpent, itemsSpent, state } = content
+  const { segments, dropped, kept, spent, state } = content
   for (const item of segments) appendItem(transaction, session, batch, 'segment', item)
-  if (pendingSpent !== null) transaction.dropPending(session, pendingSpent)
-  for (const [index, item] of items.entries()) {
-    const place = places[index]
-    if (place === undefined) throw new Error('every buffer has its place')
-    if (index < itemsSpent) {
-      giveBack(transaction, session, item)
-      continue
-    }
+  for (const { from, through } of dropped) transaction.dropPending(session, through, from)
+  for (const item of spent) giveBack(transaction, session, item)
+  for (const { item, place } of kept) {
     const { hash, byteLength, bytes } = item
     if (bytes !== null) transaction.putBlob(session.tenant, hash, bytes)
     transaction.appendPending(session, { hash, byteLength, ...place })

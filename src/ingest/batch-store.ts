@@ -1,6 +1,7 @@
 import type { JournalEntry, SessionRow, Transaction } from '../store/interfaces.ts'
 import type { AdmittedUpload, Batch, BatchEntry } from './batch.ts'
 import { type BatchAtoms, type BatchContent, type BatchItem, storeContent } from './batch-atoms.ts'
+import type { Diagnosis } from './batch-failure.ts'
 import { advanceJob, createUploadJob, endJob } from './jobs.ts'
 import { appendSessionEvent } from './session-events.ts'
 import { batchName } from './session-report.ts'
@@ -136,6 +137,25 @@ export function storeLastAtoms(
   if (made.atoms > 0)
     storeExtraBatch(transaction, session, batch, { records: 0, atoms: made.atoms })
   return made
+}
+
+/** Gives up buffers that cannot be cut any more; the session ends as failed and says so. */
+export function storeLostTail(
+  transaction: Transaction,
+  sessionNumber: number,
+  { code, message }: Diagnosis,
+): void {
+  const session = transaction.session(sessionNumber)
+  transaction.dropPending(session, Number.MAX_SAFE_INTEGER)
+  transaction.putStreamState(session, null)
+  session.ending = 'failed'
+  appendSessionEvent(transaction, session, 'error', {
+    errorCode: code,
+    message: `The last of its audio could not be cut: ${message}`,
+    batchId: null,
+    attempt: session.retry.maxRetries + 1,
+    deadLetterId: null,
+  })
 }
 
 /** Counts and announces a batch that came another way than by uploads; its atoms are stored. */

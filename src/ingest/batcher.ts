@@ -19,6 +19,7 @@ import {
   dropUpload,
   storeJournalEntry,
   storeLastAtoms,
+  storeLostTail,
   storeProcessedBatch,
   uploadBytes,
   uploadItems,
@@ -60,6 +61,7 @@ export class Batcher {
   #nextBatch: number
   #open: Batch | null = null
   #running = 0
+  #flushFailures = 0
   #stopped = false
   readonly #waiting: Batch[] = []
   /** Every batch whose records are neither atoms nor a dead letter yet. */
@@ -167,6 +169,22 @@ export class Batcher {
     metrics.atoms.inc({ type: this.#type }, made.atoms)
   }
 
+  /**
+   * Whether the end of the session may go on without the last segment: it has failed as often as a batch
+   * may. What it would have been made of is given up then, and the session fails.
+   */
+  async flushFailed(error: unknown): Promise<boolean> {
+    const { store, log } = this.#services
+    const diagnosis = diagnose(error)
+    if (diagnosis.kind === 'waiting' || this.#stopped) return false
+    log.warn({ sessionId: this.#sessionId, ...diagnosis }, 'the last segment failed')
+    this.#flushFailures += 1
+    const { maxRetries } = this.#row().retry
+    if (diagnosis.kind === 'retryable' && this.#flushFailures <= maxRetries) return false
+    await store.commit((transaction) => storeLostTail(transaction, this.#session, diagnosis))
+    return true
+  }
+
   /** Inside a transaction that changed the session's totals: its progress event, where one is due. */
   reportProgress(transaction: Transaction): void {
     this.#progress.report(transaction)
@@ -267,7 +285,9 @@ export class Batcher {
 
   #startWaiting(): void {
     const row = this.#services.store.sessions.get(this.#session)
-    while (row !== null && !this.#stopped && this.#running < row.maxConcurrentBatches) {
+    // Of a redriven batch the number is lower than that of one at work, so one at a time.
+    const most = this.#stage === null ? (row?.maxConcurrentBatches ?? 0) : 1
+    while (row !== null && !this.#stopped && this.#running < most) {
       const batch = this.#stage === null ? this.#waiting.shift() : this.#takeFirst()
       if (batch === undefined) return
       this.#running += 1
@@ -512,10 +532,10 @@ function contentBytes(content: BatchContent): number {
     case 'selection':
       return itemBytes(content.atoms.map(({ item }) => item))
     case 'segments':
-      return itemBytes(content.segments) + itemBytes(content.items)
+      return itemBytes(content.segments) + itemBytes(content.kept.map(({ item }) => item))
   }
 }
 
-function itemBytes(items: readonly BatchItem[]): number {
+function itemBytes(items: readonly Pick<BatchItem, 'bytes'>[]): number {
   return items.reduce((sum, item) => sum + (item.bytes?.byteLength ?? 256), 0)
 }

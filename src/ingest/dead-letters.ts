@@ -145,6 +145,8 @@ export class DeadLetterService {
       for (const row of rows) requeue(transaction, row, job, this.#journaledRecords(row))
       return { job, rows }
     })
+    // In the order in which they came, because sessions whose batches go on from one another keep to it.
+    rows.sort((one, other) => one.batch - other.batch)
     for (const { session, batch } of rows) this.#sessions.redrive(session, batch)
     return job
   }

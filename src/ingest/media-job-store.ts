@@ -38,8 +38,6 @@ export function storeMediaValidated(
   const job = transaction.job(number)
   if (job.endedAtMs !== null) return
   endStep(job, transaction.nowMs, 'atomization')
-  // The file is gone over from its beginning again after a restart.
-  job.stepItemsBefore = 0
   job.itemsTotal = itemsTotal
   job.media = { ...mediaOf(job), description }
   job.updatedAtMs = transaction.nowMs
@@ -56,7 +54,10 @@ export function storeMediaProgress(
   job.updatedAtMs = transaction.nowMs
 }
 
-/** The atoms of a chunk, as a batch of their own. False where the job has ended: nothing is stored then. */
+/**
+ * The atoms of a chunk, as a batch of their own. False, and nothing is stored, where the job has ended or
+ * the chunk is not the next one.
+ */
 export function storeMediaChunk(
   transaction: Transaction,
   number: number,
@@ -66,6 +67,8 @@ export function storeMediaChunk(
   const job = transaction.job(number)
   if (job.endedAtMs !== null) return false
   const media = mediaOf(job)
+  // Of a thread that has died a chunk may have come after its successor began.
+  if (checkpoint.emitted - items.length !== media.checkpoint.emitted) return false
   const session = sessionOf(transaction, job)
   const kind = media.type.kind === 'video' ? 'frame' : 'segment'
   for (const { byteOffset, byteLength, hash, metadata } of items) {
@@ -145,10 +148,10 @@ export function storeMediaFailed(
   })
 }
 
-/** False where it has ended otherwise. */
+/** False where it has ended by then. */
 export function storeMediaCancelled(transaction: Transaction, number: number): boolean {
   const job = transaction.job(number)
-  if (job.endedAtMs !== null) return job.status === 'cancelled'
+  if (job.endedAtMs !== null) return false
   endStep(job, transaction.nowMs)
   endJob(transaction, job, 'cancelled')
   return true

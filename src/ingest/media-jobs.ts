@@ -76,6 +76,8 @@ export class MediaJobService {
   readonly #options: MediaJobOptions
   readonly #waiting: Waiting[] = []
   readonly #running = new Map<number, Running>()
+  /** Jobs whose cancelling is asked for and not stored yet: nobody takes them up again. */
+  readonly #cancelling = new Set<number>()
   #closed = false
 
   constructor(services: MediaJobServices, options: MediaJobOptions) {
@@ -166,21 +168,38 @@ export class MediaJobService {
 
   /**
    * Stops a job's thread and decoder and resolves with its row, which has ended by then: cancelled, or
-   * otherwise where that was quicker.
+   * otherwise where that was quicker. Throws what the store throws; the job is stopped all the same, and
+   * its cancelling is stored as soon as that is possible.
    */
   async cancel(job: JobRow): Promise<JobRow> {
-    const { store } = this.#services
+    this.#cancelling.add(job.number)
+    const at = this.#waiting.findIndex((waiting) => waiting.job === job.number)
+    if (at !== -1) this.#waiting.splice(at, 1)
     const running = this.#running.get(job.number)
-    if (running !== undefined) {
-      running.aborter.abort('cancel' satisfies StopReason)
-      await running.over
-    } else {
-      const at = this.#waiting.findIndex((waiting) => waiting.job === job.number)
-      if (at !== -1) this.#waiting.splice(at, 1)
-      await store.commit((transaction) => storeMediaCancelled(transaction, job.number))
-      await this.#ended(job)
+    running?.aborter.abort('cancel' satisfies StopReason)
+    await running?.over
+    await this.#storeCancel(job)
+    return this.#services.store.jobs.get(job.number) ?? job
+  }
+
+  async #storeCancel(job: JobRow): Promise<void> {
+    const { store, clock } = this.#services
+    try {
+      const isCancelled = await store.commit((transaction) =>
+        storeMediaCancelled(transaction, job.number),
+      )
+      this.#cancelling.delete(job.number)
+      if (isCancelled) await this.#ended(job)
+    } catch (error) {
+      if (!this.#closed) {
+        clock.after(limits.storeRetryDelayMsMax, () => {
+          // It is logged with each attempt that fails.
+          this.#storeCancel(job).catch(() => undefined)
+        })
+      }
+      this.#services.log.warn({ err: error, jobId: job.id }, 'a cancelled job is not stored yet')
+      throw error
     }
-    return store.jobs.get(job.number) ?? job
   }
 
   /** Stops all work; what has not ended goes on with the next start. Idempotent. */
@@ -239,18 +258,22 @@ export class MediaJobService {
       const run = new MediaRun(this.#services, job, hold.batcher, running.aborter.signal)
       const isOver = await run.perform(this.#options)
       if (isOver) await this.#ended(job)
-      else if (!this.#closed) this.#waiting.push({ job: job.number, tenant: job.tenant })
+      else this.#again(job)
     } catch (error) {
       // The store takes nothing more; the job is what it was at its last chunk.
       log.error({ err: error, jobId: job.id }, 'a job stopped')
-      if (this.#closed) return
       clock.after(limits.storeRetryDelayMsMax, () => {
-        this.#waiting.push({ job: job.number, tenant: job.tenant })
+        this.#again(job)
         this.#startWaiting()
       })
     } finally {
       hold.release()
     }
+  }
+
+  #again({ number, tenant }: JobRow): void {
+    if (this.#closed || this.#cancelling.has(number)) return
+    this.#waiting.push({ job: number, tenant })
   }
 
   async #ended(job: JobRow): Promise<void> {
@@ -286,8 +309,19 @@ class MediaRun {
     this.#signal = signal
   }
 
-  /** True where the job has ended; false where it is to be tried again. Rejects where the store fails. */
+  /**
+   * True where the job has ended; false where it has not: it is to be tried again, or was cancelled.
+   * Rejects where the store fails. Nothing of it is on its way to the store by then.
+   */
   async perform(options: MediaJobOptions): Promise<boolean> {
+    try {
+      return await this.#perform(options)
+    } finally {
+      await this.#stored.catch(() => undefined)
+    }
+  }
+
+  async #perform(options: MediaJobOptions): Promise<boolean> {
     const { log } = this.#services
     if (!(await this.#commit(storeMediaStart))) return true
     if (this.#media.runs >= limits.mediaRunsMax) {
@@ -298,6 +332,8 @@ class MediaRun {
     try {
       result = await this.#decode(options)
     } catch (error) {
+      // A chunk that is not stored yet is where the next go begins.
+      await this.#stored
       if (this.#signal.aborted) return this.#stopped()
       if (!(error instanceof WorkerFailure)) throw error
       if (error.fault === 'deadline') {
@@ -353,13 +389,13 @@ class MediaRun {
     return true
   }
 
-  /** It was cancelled, or the server stops: then the job stays as it is. */
+  /** It was cancelled, which who asked for it stores; or the server stops, and the job stays as it is. */
   async #stopped(): Promise<boolean> {
-    if (this.#signal.reason === ('cancel' satisfies StopReason)) {
-      await this.#commit(storeMediaCancelled)
-      return true
+    if (this.#signal.reason === ('close' satisfies StopReason)) {
+      await this.#services.store.commit((transaction) =>
+        storeMediaSetAside(transaction, this.#job.number),
+      )
     }
-    await this.#commit(storeMediaSetAside)
     return false
   }
 
@@ -377,10 +413,12 @@ class MediaRun {
     const { number } = this.#job
     const { metrics } = this.#services
     const type = this.#media.type.kind
+    let atoms = 0
     return this.#inOrder(chunk.buffer.byteLength, (transaction) => {
       if (!storeMediaChunk(transaction, number, batch, chunk)) return
+      atoms = chunk.items.length
       this.#batcher.reportProgress(transaction)
-    }).then(() => metrics.atoms.inc({ type }, chunk.items.length))
+    }).then(() => metrics.atoms.inc({ type }, atoms))
   }
 
   /** After all before it, because one that waits for room must not be passed by the next. */
@@ -393,7 +431,7 @@ class MediaRun {
   }
 
   /** A full disk or a busy store is waited for: the decoder stands still meanwhile. */
-  async #withRoom(bytes: number, unit: (transaction: Transaction) => void): Promise<void> {
+  async #withRoom<T>(bytes: number, unit: (transaction: Transaction) => T): Promise<T> {
     const { store, log } = this.#services
     for (let waits = 0; ; waits += 1) {
       try {
@@ -431,12 +469,13 @@ class MediaRun {
     )
   }
 
-  #commit<A extends readonly unknown[], T>(
+  /** A change that decides how the job goes on. */
+  async #commit<A extends readonly unknown[], T>(
     unit: (transaction: Transaction, job: number, ...args: A) => T,
     ...args: A
   ): Promise<T> {
     const { number } = this.#job
-    return this.#services.store.commit((transaction) => unit(transaction, number, ...args))
+    return this.#withRoom(0, (transaction) => unit(transaction, number, ...args))
   }
 }
 

@@ -2,6 +2,9 @@ import type { SessionRow, Transaction } from '../store/interfaces.ts'
 import { appendSessionEvent, sessionTotals } from './session-events.ts'
 import { requireMove } from './session-state.ts'
 
+/** What an end leads to, before dead letters are counted. */
+export type Ending = 'completed' | 'cancelled' | 'failed'
+
 /**
  * Ends a session whose batches are settled: cancelled where that was asked for, failed where a dead
  * letter of it remains, else completed. Null, and nothing is done, where a dead letter was redriven or a
@@ -10,7 +13,7 @@ import { requireMove } from './session-state.ts'
 export function endSession(
   transaction: Transaction,
   sessionNumber: number,
-  ending: 'completed' | 'cancelled',
+  ending: Ending,
 ): SessionRow | null {
   const session = transaction.session(sessionNumber)
   if (session.recordsQueued > 0 || session.openJobs > 0) return null
@@ -30,7 +33,10 @@ export function endSession(
     case 'failed':
       appendSessionEvent(transaction, session, 'session-failed', {
         ...totals,
-        message: `${session.deadLetters} of its batches stand in the dead letter queue`,
+        message:
+          session.deadLetters === 0
+            ? 'The last of its audio could not be cut'
+            : `${session.deadLetters} of its batches stand in the dead letter queue`,
       })
       break
     case 'cancelled':
@@ -43,10 +49,7 @@ export function endSession(
   return { ...session }
 }
 
-function statusAtEnd(
-  session: SessionRow,
-  ending: 'completed' | 'cancelled',
-): 'completed' | 'failed' | 'cancelled' {
-  if (ending === 'cancelled') return 'cancelled'
+function statusAtEnd(session: SessionRow, ending: Ending): Ending {
+  if (ending !== 'completed') return ending
   return session.deadLetters > 0 ? 'failed' : 'completed'
 }

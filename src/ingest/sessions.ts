@@ -11,7 +11,7 @@ import type { JobRow, Page, SessionFilter, SessionRow, Transaction } from '../st
 import { Batcher, type BatcherServices } from './batcher.ts'
 import { Gate } from './gate.ts'
 import { newSession, sessionSettings } from './new-session.ts'
-import { endSession } from './session-end.ts'
+import { type Ending, endSession } from './session-end.ts'
 import { appendSessionEvent } from './session-events.ts'
 import { requireMove, stateConflict } from './session-state.ts'
 
@@ -25,8 +25,6 @@ interface LiveSession {
   /** Jobs on files that hold a batch number of it: it must not be forgotten meanwhile. */
   holders: number
 }
-
-type Ending = 'completed' | 'cancelled'
 
 /** The state machine of all sessions. Every method that takes an id refuses foreign ids as unknown ones. */
 export class SessionService {
@@ -278,12 +276,15 @@ export class SessionService {
     const { store } = this.#services
     const hasJobs = () => (store.sessions.get(row.number)?.openJobs ?? 0) > 0
     if (!live.batcher.isIdle || hasJobs()) await this.#storeEnding(row, ending)
-    if (ending === 'cancelled') this.#cancelListener(row.number)
     for (;;) {
       await live.batcher.drain()
-      while (hasJobs() && !this.#stopped) await this.#nextJobEnd()
+      while (hasJobs() && !this.#stopped) {
+        // Again each time: a file may have been taken just then.
+        if (ending === 'cancelled') this.#cancelListener(row.number)
+        await this.#nextJobEnd()
+      }
       if (this.#stopped) throw retryLater('SHUTTING_DOWN')
-      await live.batcher.flush()
+      await this.#flush(live)
       const ended = await store.commit((transaction) => endSession(transaction, row.number, ending))
       if (ended === null) {
         // A dead letter was redriven, and its batch is on its way to the batcher, or a job began just then.
@@ -294,6 +295,14 @@ export class SessionService {
       this.#live.delete(row.number)
       this.#countOpen(row.tenant, -1)
       return ended
+    }
+  }
+
+  async #flush({ batcher }: LiveSession): Promise<void> {
+    try {
+      await batcher.flush()
+    } catch (error) {
+      if (!(await batcher.flushFailed(error))) throw error
     }
   }
 
@@ -326,7 +335,7 @@ export class SessionService {
       if (hasEnded(session.status)) return
       if (session.status !== 'completing') requireMove(session, 'completing')
       session.status = 'completing'
-      if (session.ending !== 'cancelled') session.ending = ending
+      if (session.ending === null || ending === 'cancelled') session.ending = ending
       session.lastActivityAtMs = transaction.nowMs
     })
   }

@@ -3,7 +3,7 @@ import type { AnalyseResult, AudioCut, CutTask, SelectedFrame } from '../contrac
 import { limits } from '../limits.ts'
 import type { WorkerPool } from '../pool/pool.ts'
 import type { PendingBuffer, SessionRow, Store } from '../store/interfaces.ts'
-import { type BatchContent, type BatchItem, instantOf } from './batch-atoms.ts'
+import { type BatchContent, type BatchItem, instantOf, type KeptBuffer } from './batch-atoms.ts'
 import { JournalDamage } from './batch-failure.ts'
 
 type Selection = Extract<BatchContent, { kind: 'selection' }>
@@ -61,7 +61,6 @@ export class StreamStage {
     items: readonly BatchItem[],
     isEnd: boolean,
   ): Promise<Segments> {
-    const pending = this.#store.streams.pending(session.number)
     let state = this.#store.streams.state(session.number)
     const places: AnalyseResult['places'][number][] = []
     const cuts: AudioCut[] = []
@@ -83,25 +82,59 @@ export class StreamStage {
       places.push(...result.places)
       cuts.push(...result.cuts)
     }
-    const sources = [
-      ...pending.map((row) => ({ ...row, item: null })),
+    const sources: Source[] = [
+      ...this.#store.streams.pending(session.number).map((row) => ({ ...row, item: null })),
       ...places.map((place, index) => ({ ...place, item: items[index] as BatchItem })),
     ]
     const segments: BatchItem[] = []
     for (const group of cutGroups(cuts, sources)) {
       segments.push(...(await this.#cut(session, settings.mode, group)))
     }
-    const consumed = sources.findIndex((source) => !isConsumed(source, cuts.at(-1)))
-    const spent = consumed === -1 ? sources.length : consumed
+    const firstKept = sources.findIndex((source) => !isConsumed(source, cuts.at(-1)))
+    const [spent, rest] =
+      firstKept === -1 ? [sources, []] : [sources.slice(0, firstKept), sources.slice(firstKept)]
+    const firstJoined = firstToJoin(rest)
+    const joined = rest.slice(firstJoined)
     return {
       kind: 'segments',
-      items,
-      places,
       segments,
-      pendingSpent: pending[Math.min(spent, pending.length) - 1]?.number ?? null,
-      itemsSpent: Math.max(0, spent - pending.length),
+      dropped: [numbersOf(spent), numbersOf(joined)].flatMap((range) => range ?? []),
+      kept: [
+        ...rest.slice(0, firstJoined).flatMap(keptItem),
+        ...(await this.#join(session, settings.mode, joined)),
+      ],
+      spent: [...spent, ...joined].flatMap(({ item }) => item ?? []),
       state: isEnd ? null : state,
     }
+  }
+
+  /** The same audio in fewer buffers. */
+  async #join(
+    session: SessionRow,
+    mode: SegmentSettings['mode'],
+    sources: readonly Source[],
+  ): Promise<KeptBuffer[]> {
+    const kept: KeptBuffer[] = []
+    for (const group of joinGroups(sources)) {
+      const [first, last] = [group[0] as Source, group.at(-1) as Source]
+      const { run, startSample } = first
+      const endSample = last.startSample + last.samples
+      const cut: AudioCut = {
+        run,
+        startSample,
+        endSample,
+        reason: 'end',
+        score: null,
+        threshold: null,
+        silence: null,
+        fromMs: 0,
+        toMs: 0,
+      }
+      const [item] = await this.#cut(session, mode, { cuts: [cut], sources: group })
+      if (item === undefined) throw new Error('a cut gives a segment')
+      kept.push({ item, place: { run, startSample, samples: endSample - startSample } })
+    }
+    return kept
   }
 
   async #cut(
@@ -139,6 +172,51 @@ export class StreamStage {
 type Source =
   | (PendingBuffer & { readonly item: null })
   | (AnalyseResult['places'][number] & { readonly item: BatchItem })
+
+function keptItem(source: Source): KeptBuffer[] {
+  if (source.item === null) return []
+  const { item, run, startSample, samples } = source
+  return [{ item, place: { run, startSample, samples } }]
+}
+
+/** The numbers of the pending buffers among neighbouring sources; null where there is none. */
+function numbersOf(sources: readonly Source[]): { from: number; through: number } | null {
+  const numbers = sources.flatMap((source) => (source.item === null ? [source.number] : []))
+  const [from, through] = [numbers[0], numbers.at(-1)]
+  return from === undefined || through === undefined ? null : { from, through }
+}
+
+/**
+ * Where a session has many buffers that wait, from which one on they are joined: every batch looks at
+ * them all, and a cut opens each. Those at the beginning that are large already stay.
+ */
+function firstToJoin(sources: readonly Source[]): number {
+  if (sources.length <= limits.pendingBuffersMax) return sources.length
+  const isLarge = (source: Source) => byteLengthOf(source) >= limits.pendingJoinBytesMax / 2
+  const first = sources.findIndex((source) => !isLarge(source))
+  return first === -1 ? sources.length : first
+}
+
+/** Neighbours of one run, as many as are to be one buffer. */
+function joinGroups(sources: readonly Source[]): Source[][] {
+  const groups: Source[][] = []
+  let bytes = 0
+  for (const source of sources) {
+    const group = groups.at(-1)
+    bytes += byteLengthOf(source)
+    if (
+      group !== undefined &&
+      group[0]?.run === source.run &&
+      bytes <= limits.pendingJoinBytesMax
+    ) {
+      group.push(source)
+    } else {
+      groups.push([source])
+      bytes = byteLengthOf(source)
+    }
+  }
+  return groups
+}
 
 interface CutGroup {
   readonly cuts: readonly AudioCut[]

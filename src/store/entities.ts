@@ -71,7 +71,7 @@ export interface SessionRow {
   /** Dead letters that remain in the queue. */
   deadLetters: number
   /** What an end that is under way leads to; stored, so that a crash does not change it. */
-  ending: 'completed' | 'cancelled' | null
+  ending: 'completed' | 'cancelled' | 'failed' | null
   /** The answer to every `end`, fixed by the first: a batch that is redriven later does not change it. */
   final: SessionTotals | null
   /** What retention has dropped: the highest event number, and how much of the tables' beginnings. */

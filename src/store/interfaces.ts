@@ -90,8 +90,11 @@ export interface Transaction {
    * row's from now on. Gives it its number.
    */
   appendPending(session: SessionRow, buffer: Omit<PendingBuffer, 'session' | 'number'>): number
-  /** Removes a session's pending buffers up to this number, each with its occurrence of a blob. */
-  dropPending(session: SessionRow, throughNumber: number): void
+  /**
+   * Removes a session's pending buffers up to this number, from another one on where that is given, each
+   * with its occurrence of a blob.
+   */
+  dropPending(session: SessionRow, throughNumber: number, fromNumber?: number): void
   /** What a session's codec knows of what came before, null once it is to know nothing. */
   putStreamState(session: SessionRow, state: Uint8Array | null): void
   putIdempotency(row: IdempotencyRow): void

@@ -62,8 +62,13 @@ export function dropIdempotency(group: Group, beforeMs: number, limit: number): 
 }
 
 /** A session's pending buffers up to this number, with what they own. */
-export function dropPending(group: Group, session: SessionRow, throughNumber: number): void {
-  dropBuffersThrough(group, session, throughNumber)
+export function dropPending(
+  group: Group,
+  session: SessionRow,
+  fromNumber: number,
+  throughNumber: number,
+): void {
+  dropBuffersOf(group, session, { fromNumber, throughNumber })
 }
 
 /** What belongs to a session goes kind by kind: each removes up to `limit` rows and gives how many. */
@@ -124,19 +129,19 @@ function dropEntries(
 }
 
 function dropBuffers(group: Group, session: SessionRow, limit: number): number {
-  return dropBuffersThrough(group, session, lastNumber, limit)
+  return dropBuffersOf(group, session, { fromNumber: 0, throughNumber: lastNumber }, limit)
 }
 
 /** Each owns a blob, which counts as a row too. */
-function dropBuffersThrough(
+function dropBuffersOf(
   group: Group,
   { number, tenant }: SessionRow,
-  throughNumber: number,
+  range: { readonly fromNumber: number; readonly throughNumber: number },
   limit = Number.POSITIVE_INFINITY,
 ): number {
   const { streams } = group.rows
   let rows = 0
-  for (const buffer of streams.through(number, throughNumber)) {
+  for (const buffer of streams.between(number, range)) {
     if (rows >= limit) break
     group.free([streams.bufferRemoval(number, buffer.number)])
     releaseOccurrence(group, tenant, buffer.hash, buffer.byteLength)

@@ -29,13 +29,16 @@ export class StreamRepository implements Streams {
   }
 
   pending(session: number): PendingBuffer[] {
-    return [...this.through(session)]
+    return [...this.between(session, { fromNumber: 0, throughNumber: lastNumber })]
   }
 
-  /** A session's buffers up to this number in order, lazily, for removing them. */
-  *through(session: number, throughNumber = lastNumber): Iterable<PendingBuffer> {
+  /** A session's buffers of these numbers in order, lazily, for removing them. */
+  *between(
+    session: number,
+    { fromNumber, throughNumber }: { readonly fromNumber: number; readonly throughNumber: number },
+  ): Iterable<PendingBuffer> {
     const end = Math.min(throughNumber + 1, lastNumber)
-    const range = { from: numberKey(session, 0), to: numberKey(session, end) }
+    const range = { from: numberKey(session, fromNumber), to: numberKey(session, end) }
     for (const { key, value } of this.#buffers.entries(range)) yield decodeBuffer(key, value)
   }
 

@@ -256,8 +256,8 @@ export class GroupTransaction implements Transaction {
     return number
   }
 
-  dropPending(session: SessionRow, throughNumber: number): void {
-    dropPending(this.#openFor(session), session, throughNumber)
+  dropPending(session: SessionRow, throughNumber: number, fromNumber = 0): void {
+    dropPending(this.#openFor(session), session, fromNumber, throughNumber)
   }
 
   putStreamState(session: SessionRow, state: Uint8Array | null): void {

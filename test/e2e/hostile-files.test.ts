@@ -41,7 +41,6 @@ test('playlists and other texts in the guise of media are not recognised', async
     `ffconcat version 1.0\nfile '${secret}'\n`,
     `<?xml version="1.0"?><MPD><Period><BaseURL>file://${secret}</BaseURL></Period></MPD>`,
     `RIFF\0\0\0\0`,
-    '',
     'GIF89a',
   ]
   const types = [
@@ -64,6 +63,18 @@ test('playlists and other texts in the guise of media are not recognised', async
       assert.ok(!JSON.stringify(status).includes('not for you'))
     }
   }
+  await assertTidy(server)
+})
+
+test('an empty file is refused at once', async (t) => {
+  const server = await startServer(t)
+  const { client } = server
+  const { sessionId } = await client.start({ sessionType: 'video' })
+  const reply = await client.raw('POST', client.session(sessionId, 'upload'), {
+    body: new Uint8Array(0),
+    headers: { 'content-type': 'video/mp4' },
+  })
+  reply.refused(422, 'INVALID_BODY')
   await assertTidy(server)
 })
 

@@ -144,6 +144,25 @@ test('audio that is half cut when the process is killed is cut the same by the n
   assert.deepEqual(atoms.map(essence), calmAtoms.map(essence))
 })
 
+test('audio in thousands of tiny buffers is cut like any other', async (t) => {
+  const samples = Buffer.concat(speechBuffers(t).map((wav) => samplesOf(Buffer.from(wav))))
+  const { client } = await startServer(t)
+  const hashes: string[] = []
+  for (const [length, perUpload] of [
+    [37, 2_000],
+    [16_000, 3],
+  ] as const) {
+    const { sessionId } = await client.start({ sessionType: 'audio', batchSize: 500, segmentation })
+    const buffers = buffersOf(samples, () => length)
+    for (let at = 0; at < buffers.length; at += perUpload) {
+      await upload(client, sessionId, buffers.slice(at, at + perUpload))
+    }
+    hashes.push((await client.end(sessionId)).finalHash)
+    assert.deepEqual(await audioOf(client, await segmentsOf(client, sessionId)), samples)
+  }
+  assert.equal(hashes[0], hashes[1])
+})
+
 test('each mode cuts live audio, and listeners hear of each segment', async (t) => {
   const samples = Buffer.concat(speechBuffers(t).map((wav) => samplesOf(Buffer.from(wav))))
   const { client } = await startServer(t)

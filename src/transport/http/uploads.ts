@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { invalidParameter } from '../../contracts/errors.ts'
+import { invalidBody, invalidParameter } from '../../contracts/errors.ts'
 import { JobStarted, UploadReply } from '../../contracts/http.ts'
 import { mediaTypes } from '../../contracts/media.ts'
 import type { UploadAnswer } from '../../ingest/batch.ts'
@@ -99,6 +99,7 @@ async function acceptFile(
 ): Promise<Reply> {
   const { spooled, contentType, type, arrivedAtMs } = file
   try {
+    if (spooled.bytes === 0) throw invalidBody('body', 'a media file, not nothing')
     const session = findSession(context, context.tenant, sessionId)
     const answer = await context.mediaJobs.accept(session, {
       spooled,
