@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { type Clock, systemClock } from '../../src/clock.ts'
 import type { UploadReply } from '../../src/contracts/http.ts'
+import { type FfmpegBinary, type MediaType, mediaTypes } from '../../src/contracts/media.ts'
 import { EventHub } from '../../src/events/hub.ts'
 import { DeadLetterService } from '../../src/ingest/dead-letters.ts'
 import { IdempotentUploads } from '../../src/ingest/idempotency.ts'
@@ -19,7 +20,7 @@ import { createMetrics } from '../../src/metrics.ts'
 import { Decoder } from '../../src/pool/decoder.ts'
 import { MediaPool } from '../../src/pool/media-pool.ts'
 import { WorkerPool } from '../../src/pool/pool.ts'
-import type { SessionRow } from '../../src/store/interfaces.ts'
+import type { JobRow, SessionRow } from '../../src/store/interfaces.ts'
 import { openStore } from '../../src/store/store.ts'
 
 export interface TestRecord {
@@ -48,7 +49,14 @@ export function jsonBody(value: unknown): {
 /** The ingest path without its front door: a real store in a temporary folder and real workers. */
 export async function openIngest(
   t: TestContext,
-  options: { path?: string; maxBytes?: number; clock?: Clock; workerFile?: URL } = {},
+  options: {
+    path?: string
+    maxBytes?: number
+    clock?: Clock
+    workerFile?: URL
+    mediaFile?: URL
+    ffmpeg?: FfmpegBinary | null
+  } = {},
 ) {
   const path = options.path ?? (await mkdtemp(join(tmpdir(), 'atomstream-ingest-')))
   const clock = options.clock ?? systemClock
@@ -75,10 +83,10 @@ export async function openIngest(
     bytesMax: 1 << 30,
     fileBytesMax: 1 << 28,
   })
-  const mediaPool = new MediaPool()
+  const mediaPool = new MediaPool({ workerFile: options.mediaFile })
   const mediaJobs = new MediaJobService(
     { store, sessions, idempotency, spool, pool: mediaPool, clock, log, metrics },
-    { ffmpeg: null, timeoutMs: 1_000 * limits.mediaTimeoutSDefault },
+    { ffmpeg: options.ffmpeg ?? null, timeoutMs: 1_000 * limits.mediaTimeoutSDefault },
   )
   const jobs = new JobService({ store, sessions, mediaJobs })
   let closed = false
@@ -120,6 +128,26 @@ export async function openIngest(
       const answer = await uploads.upload(session, jsonBody(value), { idempotencyKey, asJob: null })
       if (answer.kind !== 'reply') throw new Error('a reply was expected, not a job')
       return answer
+    },
+    /** Spools bytes and has a job made of them. */
+    uploadFile: async (
+      session: SessionRow,
+      bytes: Uint8Array,
+      contentType: string,
+    ): Promise<JobRow> => {
+      const writer = spool.create(bytes.byteLength)
+      writer.write(bytes)
+      const answer = await mediaJobs.accept(session, {
+        spooled: await writer.finish(),
+        contentType,
+        type: mediaTypes[contentType] as MediaType,
+        beginsAtMs: 0,
+        uploadMs: 1,
+        arrivedAtMs: clock.now(),
+        idempotencyKey: null,
+      })
+      if (answer.kind !== 'job') throw new Error('a job was expected')
+      return jobs.find(session.tenant, answer.jobId)
     },
     /** The stored row as it is now. */
     row: (session: SessionRow): SessionRow => {
