@@ -90,8 +90,11 @@ export const limits = {
   segmentDurationMsMax: 600_000,
   energyThresholdDbDefault: 12,
   speechAggressivenessDefault: 2,
-  /** A segment is cut before it has more: at 192 kHz, 8 channels and 32 bit after 5 s. */
-  segmentBytesMax: 32 * MiB,
+  /**
+   * A segment is cut before it has more: at 192 kHz, 8 channels and 32 bit after 2.7 s, at 48 kHz, stereo
+   * and 16 bit after 87 s. With 32 MiB two jobs on such files took 370 MiB.
+   */
+  segmentBytesMax: 16 * MiB,
   /** A buffer whose time is off by more from where the audio before it ends begins anew. */
   audioGapMs: 1_000,
   /** Chunks of a WAV file on disk that are walked over: 4 GB may hold 500 million. */
@@ -125,6 +128,8 @@ export const limits = {
   spoolReserveBytes: 64 * MiB,
   /** Media jobs at work at a time, and those of one tenant that wait. */
   mediaJobsRunningMax: 2,
+  /** Beyond those, for tenants that have none at work. */
+  mediaJobsGuestsMax: 1,
   mediaJobsQueuedMax: 1_000,
   /** From the start of a job's work to its end. */
   mediaTimeoutSDefault: 3_600,
@@ -146,6 +151,8 @@ export const limits = {
   decoderLogLineCharsMax: 400,
   /** Packets whose order of presentation is not settled yet: H.264 and H.265 hold back 16 frames. */
   mediaReorderPacketsMax: 1_024,
+  /** Boxes of an MP4 that are stepped over to see whether it is cut off; an hour of fragments has 7,200. */
+  mediaBoxesMax: 100_000,
   /** Keyframes that a video may have where not every frame is one: 20 bytes each are held. */
   mediaKeyframesMax: 1_000_000,
   /** One frame as JPEG: the largest picture at 4 bytes a pixel would still fit. */
@@ -409,6 +416,10 @@ assert(
 assert(
   limits.spoolReserveBytes > limits.diskReserveBytes,
   'the store can still add things once the spool cannot',
+)
+assert(
+  limits.mediaChunkBytesMax >= limits.mappedBufferBytesMin,
+  'a chunk is shortened to what is in it',
 )
 assert(limits.uploadBodyBytesMax <= limits.inflatedBodyBytesMax, 'inflating never shrinks the cap')
 assert(

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { newApiKey } from './cli/keys.ts'
 import { systemClock } from './clock.ts'
 import { findFfmpeg } from './codecs/ffmpeg/binary.ts'
-import { type Config, storeOptions } from './config.ts'
+import { type Config, ConfigError, storeOptions } from './config.ts'
 import type { FfmpegBinary } from './contracts/media.ts'
 import { EventHub } from './events/hub.ts'
 import { DeadLetterService } from './ingest/dead-letters.ts'
@@ -72,7 +72,9 @@ async function startParts(
 ): Promise<string> {
   const metrics = createMetrics()
   // Asks another process for its version, so meanwhile the rest starts.
-  const findingFfmpeg = findFfmpeg(config.ffmpeg)
+  const findingFfmpeg = findFfmpeg(config.ffmpeg).catch((error: Error) => {
+    throw new ConfigError(`ATOMSTREAM_FFMPEG: ${error.message}`)
+  })
   findingFfmpeg.catch(() => undefined)
   const memoryBytesMax = config.memoryMaxMiB * 1024 * 1024
   metrics.memoryBytesMax.set(memoryBytesMax)

@@ -38,6 +38,10 @@ const refusedContainers: Readonly<Record<string, string>> = {
 
 /** A data chunk's length where the writer did not know it. */
 const unknownLength = 0xffffffff
+/** From here on a length that is not there was no more than a guess: sox writes 2 GiB less 4 KiB. */
+const unknownLengthMin = 0x7fff0000
+/** The header of a PCM file without samples. */
+const emptyFileBytes = 44
 
 interface Chunk {
   readonly byteOffset: number
@@ -101,8 +105,8 @@ function inMemory(bytes: Uint8Array): WavBytes {
 
 /**
  * Finds and checks the chunks of a WAV file. With `keep`, one that ends within its samples is laid
- * out as far as it goes, and one whose length its writer did not know (all bits set, as writers to
- * a pipe leave it) up to its end. Throws MediaFault.
+ * out as far as it goes, and one whose length its writer did not know, as writers to a pipe leave it
+ * (none, or about 2 GiB or 4 GiB), up to its end. Throws MediaFault.
  */
 export function layOutWav(file: WavBytes, truncation: 'refuse' | 'keep'): WavLayout {
   checkContainer(file, truncation)
@@ -118,7 +122,7 @@ export function layOutWav(file: WavBytes, truncation: 'refuse' | 'keep'): WavLay
   }
   const frames = Math.floor(data.byteLength / blockAlign)
   if (frames === 0) fault('truncated', data.byteOffset, 'The WAV file ends before its samples')
-  const isUnknown = claimed === unknownLength
+  const isUnknown = isCutOff && claimed >= unknownLengthMin
   return {
     format,
     sampleRate,
@@ -154,9 +158,16 @@ function checkContainer(file: WavBytes, truncation: 'refuse' | 'keep'): void {
   if (claimed > file.length + padding && truncation === 'refuse') {
     fault('truncated', 4, `The WAV header claims ${claimed} bytes, ${file.length} are there`)
   }
-  if (file.length > claimed + (claimed % 2)) {
+  const end = claimed + (claimed % 2)
+  if (file.length > end && !(truncation === 'keep' && isHarmless(file, end))) {
     fault('trailing-bytes', claimed, 'Bytes follow the end of the WAV file')
   }
+}
+
+/** A tagger's words behind a file on disk, or a length that a pipe's writer never came to know. */
+function isHarmless(file: WavBytes, end: number): boolean {
+  const isUnknown = end <= emptyFileBytes
+  return isUnknown || /^(TAG|ID3|APETAGEX)/.test(file.at(end, 8).toString('latin1'))
 }
 
 interface Chunks {
@@ -185,6 +196,16 @@ function findChunks(file: WavBytes, truncation: 'refuse' | 'keep'): Chunks {
     const left = file.length - at - 8
     const byteLength = head.readUInt32LE(4)
     const isKept = truncation === 'keep' && (isComplete || id === 'data')
+    if (
+      isKept &&
+      id === 'data' &&
+      data === null &&
+      byteLength === 0 &&
+      left > 0 &&
+      format !== null
+    ) {
+      return { format, data: { byteOffset: at + 8, byteLength: left }, claimed: unknownLength }
+    }
     if (byteLength > left && !isKept) {
       fault(
         'truncated',

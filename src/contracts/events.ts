@@ -8,6 +8,8 @@ const counts = {
   durationMs: Type.Integer(),
 }
 
+const JobOfFile = Type.String({ description: 'of the job on a file that the atoms come from' })
+
 /** Event name to the schema of its data. The same object is SSE data and, with `type`, a WebSocket message. */
 export const sessionEvents = {
   'session-started': Type.Object(common),
@@ -15,12 +17,14 @@ export const sessionEvents = {
     ...common,
     batchId: Type.String(),
     recordCount: Type.Integer(),
+    jobId: Type.Optional(JobOfFile),
   }),
   'batch-processed': Type.Object({
     ...common,
     batchId: Type.String(),
     atomsCreated: Type.Integer(),
     processingTimeMs: Type.Integer(),
+    jobId: Type.Optional(JobOfFile),
   }),
   'records-rejected': Type.Object({
     ...common,

@@ -20,28 +20,27 @@ export const FrameExtraction = Type.Object(
       Type.Number({
         exclusiveMinimum: 0,
         maximum: limits.frameRateFpsMax,
-        description:
-          'at most so many frames a second of the source are looked at; none is repeated',
+        title: 'at most so many frames a second of the source are looked at; none is repeated',
       }),
     ),
     resolution: Type.Optional(
       Type.Object(
         { width: Side, height: Side },
-        { additionalProperties: false, description: 'a frame is shrunk to fit inside' },
+        { additionalProperties: false, title: 'a frame is shrunk to fit inside' },
       ),
     ),
     compressionQuality: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 100, description: 'of the JPEGs' }),
+      Type.Integer({ minimum: 1, maximum: 100, title: 'of the JPEGs' }),
     ),
     interval: Type.Optional(
       Type.Integer({
         minimum: 1,
         maximum: limits.frameIntervalMax,
-        description: 'with "interval": every so many frames one, the first included',
+        title: 'with "interval": every so many frames one, the first included',
       }),
     ),
     sceneThreshold: Type.Optional(
-      Type.Number({ minimum: 0, maximum: 1, description: 'with "scene-changes"' }),
+      Type.Number({ minimum: 0, maximum: 1, title: 'with "scene-changes"' }),
     ),
   },
   { additionalProperties: false },
@@ -92,14 +91,14 @@ export const Segmentation = Type.Object(
       Type.Number({
         minimum: 1,
         maximum: 60,
-        description: 'with "energy": the change of level that begins a segment',
+        title: 'with "energy": the change of level that begins a segment',
       }),
     ),
     speechAggressiveness: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: 3,
-        description: 'with "speech-detection": 3 takes the least for speech',
+        title: 'with "speech-detection": 3 takes the least for speech',
       }),
     ),
   },
@@ -154,6 +153,7 @@ export interface MediaType {
 /** Content types of media files. The bytes must be what the type says. */
 export const mediaTypes: Readonly<Record<string, MediaType>> = {
   'video/mp4': { kind: 'video', container: 'mov' },
+  'video/x-m4v': { kind: 'video', container: 'mov' },
   'video/quicktime': { kind: 'video', container: 'mov' },
   'video/x-matroska': { kind: 'video', container: 'matroska' },
   'video/matroska': { kind: 'video', container: 'matroska' },
@@ -161,14 +161,17 @@ export const mediaTypes: Readonly<Record<string, MediaType>> = {
   'video/mp2t': { kind: 'video', container: 'mpegts' },
   'video/x-motion-jpeg': { kind: 'video', container: 'mjpeg' },
   'video/x-msvideo': { kind: 'video', container: 'avi' },
+  'video/avi': { kind: 'video', container: 'avi' },
   'video/vnd.avi': { kind: 'video', container: 'avi' },
   'audio/wav': { kind: 'audio', container: 'wav' },
   'audio/x-wav': { kind: 'audio', container: 'wav' },
   'audio/wave': { kind: 'audio', container: 'wav' },
   'audio/vnd.wave': { kind: 'audio', container: 'wav' },
   'audio/mpeg': { kind: 'audio', container: 'mp3' },
+  'audio/mp3': { kind: 'audio', container: 'mp3' },
   'audio/aac': { kind: 'audio', container: 'aac' },
   'audio/mp4': { kind: 'audio', container: 'mov' },
+  'audio/x-m4a': { kind: 'audio', container: 'mov' },
   'audio/ogg': { kind: 'audio', container: 'ogg' },
   'audio/opus': { kind: 'audio', container: 'ogg' },
   'audio/flac': { kind: 'audio', container: 'flac' },

@@ -130,12 +130,12 @@ export function storeLastAtoms(
   transaction: Transaction,
   sessionNumber: number,
   batch: number,
-  content: BatchContent,
+  { content, sinceMs }: { content: BatchContent; sinceMs: number },
 ): BatchAtoms {
   const session = transaction.session(sessionNumber)
   const made = storeContent(transaction, session, batch, content)
-  if (made.atoms > 0)
-    storeExtraBatch(transaction, session, batch, { records: 0, atoms: made.atoms })
+  const { atoms } = made
+  if (atoms > 0) storeExtraBatch(transaction, session, batch, { records: 0, atoms, sinceMs })
   return made
 }
 
@@ -158,23 +158,39 @@ export function storeLostTail(
   })
 }
 
+interface ExtraBatch {
+  readonly records: number
+  readonly atoms: number
+  /** When its atoms came, milliseconds since the epoch. */
+  readonly sinceMs: number
+  readonly jobId?: string
+}
+
 /** Counts and announces a batch that came another way than by uploads; its atoms are stored. */
 export function storeExtraBatch(
   transaction: Transaction,
   session: SessionRow,
   batch: number,
-  { records, atoms }: { records: number; atoms: number },
+  { records, atoms, sinceMs, jobId }: ExtraBatch,
 ): void {
   session.nextBatch = Math.max(session.nextBatch, batch + 1)
   session.batchesReceived += 1
   session.batchesProcessed += 1
   session.lastActivityAtMs = transaction.nowMs
   const batchId = batchName(batch)
-  appendSessionEvent(transaction, session, 'batch-received', { batchId, recordCount: records })
+  const job = jobId === undefined ? {} : { jobId }
+  const processingTimeMs = Math.max(0, Math.round(transaction.nowMs - sinceMs))
+  session.processingTimeMs += processingTimeMs
+  appendSessionEvent(transaction, session, 'batch-received', {
+    batchId,
+    recordCount: records,
+    ...job,
+  })
   appendSessionEvent(transaction, session, 'batch-processed', {
     batchId,
     atomsCreated: atoms,
-    processingTimeMs: 0,
+    processingTimeMs,
+    ...job,
   })
 }
 

@@ -157,13 +157,14 @@ export class Batcher {
     const { store, metrics } = this.#services
     const { segmentation } = session
     if (this.#stage === null || store.streams.state(session.number) === null) return
+    const sinceMs = this.#now()
     const content: BatchContent =
       segmentation === null
         ? { kind: 'selection', items: [], atoms: [], state: null }
         : await this.#stage.segment(session, segmentation, [], true)
     const number = this.reserveBatch()
     const made = await store.commit(
-      (transaction) => storeLastAtoms(transaction, this.#session, number, content),
+      (transaction) => storeLastAtoms(transaction, this.#session, number, { content, sinceMs }),
       { bytes: contentBytes(content) },
     )
     metrics.atoms.inc({ type: this.#type }, made.atoms)

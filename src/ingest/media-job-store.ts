@@ -63,6 +63,7 @@ export function storeMediaChunk(
   number: number,
   batch: number,
   { buffer, items, checkpoint }: Chunk,
+  arrivedAtMs: number,
 ): boolean {
   const job = transaction.job(number)
   if (job.endedAtMs !== null) return false
@@ -82,7 +83,7 @@ export function storeMediaChunk(
   job.atomsCreated += items.length
   advance(transaction, job, media, checkpoint)
   const counts = { records: items.length, atoms: items.length }
-  storeExtraBatch(transaction, session, batch, counts)
+  storeExtraBatch(transaction, session, batch, { ...counts, sinceMs: arrivedAtMs, jobId: job.id })
   return true
 }
 
@@ -152,6 +153,8 @@ export function storeMediaFailed(
 export function storeMediaCancelled(transaction: Transaction, number: number): boolean {
   const job = transaction.job(number)
   if (job.endedAtMs !== null) return false
+  // What was gone over beyond the last atom is not kept.
+  job.itemsProcessed = mediaOf(job).checkpoint.position
   endStep(job, transaction.nowMs)
   endJob(transaction, job, 'cancelled')
   return true

@@ -222,7 +222,7 @@ export class MediaJobService {
   }
 
   #startWaiting(): void {
-    while (!this.#closed && this.#running.size < limits.mediaJobsRunningMax) {
+    while (!this.#closed) {
       const next = this.#takeNext()
       if (next === undefined) return
       const running: Running = { ...next, aborter: new AbortController(), over: Promise.resolve() }
@@ -234,8 +234,12 @@ export class MediaJobService {
     }
   }
 
-  /** The first that waits of the tenant that has the fewest at work: nobody's long files hold up others'. */
+  /**
+   * The first that waits of the tenant that has the fewest at work. Where all places are taken, a tenant
+   * that has none gets one more: nobody's long files hold up others'.
+   */
   #takeNext(): Waiting | undefined {
+    const { mediaJobsRunningMax: placesMax, mediaJobsGuestsMax: guestsMax } = limits
     const atWork = (tenant: number) =>
       [...this.#running.values()].filter((running) => running.tenant === tenant).length
     let best = 0
@@ -243,7 +247,11 @@ export class MediaJobService {
       const bestTenant = this.#waiting[best]?.tenant ?? tenant
       if (atWork(tenant) < atWork(bestTenant)) best = index
     }
-    return this.#waiting.splice(best, 1)[0]
+    const next = this.#waiting[best]
+    if (next === undefined || this.#running.size >= placesMax + guestsMax) return undefined
+    if (this.#running.size >= placesMax && atWork(next.tenant) > 0) return undefined
+    this.#waiting.splice(best, 1)
+    return next
   }
 
   /** One job, as far as this process gets with it. Never rejects. */
@@ -413,9 +421,10 @@ class MediaRun {
     const { number } = this.#job
     const { metrics } = this.#services
     const type = this.#media.type.kind
+    const arrivedAtMs = this.#services.clock.now()
     let atoms = 0
     return this.#inOrder(chunk.buffer.byteLength, (transaction) => {
-      if (!storeMediaChunk(transaction, number, batch, chunk)) return
+      if (!storeMediaChunk(transaction, number, batch, chunk, arrivedAtMs)) return
       atoms = chunk.items.length
       this.#batcher.reportProgress(transaction)
     }).then(() => metrics.atoms.inc({ type }, atoms))

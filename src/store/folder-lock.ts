@@ -64,9 +64,13 @@ function processName(pid: number): string | null {
   const stat = readText(`/proc/${pid}/stat`)
   const boot = readText('/proc/sys/kernel/random/boot_id')
   if (boot === null) return signalName(pid)
-  // The command in parentheses may hold anything; behind it the start time is the 20th field.
-  const start = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-  return start === undefined ? null : `${pid} ${start} ${boot.trim()}`
+  // The command in parentheses may hold anything; behind it stands the state, the number of threads is
+  // the 18th field and the start time the 20th.
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
+  const [state, threads, start] = [fields[0], fields[17], fields[19]]
+  // One that was killed and whose parent has not looked yet; a first thread may end before others do.
+  const isOver = state === 'Z' && Number(threads) <= 1
+  return start === undefined || isOver ? null : `${pid} ${start} ${boot.trim()}`
 }
 
 /** Without a /proc the id alone has to do. */

@@ -79,10 +79,12 @@ export function requireValid(value: unknown, check: TypeCheck<TSchema>): unknown
 
 /** What a schema asks for, in words. */
 export function describe(schema: TSchema): string {
-  const { minimum, maximum, minLength, maxLength, minItems, maxItems, pattern } = schema
+  const { minimum, exclusiveMinimum, maximum, minLength, maxLength, minItems, maxItems, pattern } =
+    schema
   if (schema.anyOf !== undefined) return (schema.anyOf as TSchema[]).map(describe).join(' or ')
   if (schema.const !== undefined) return JSON.stringify(schema.const)
   const words = [schema.description ?? schema.type ?? 'another value']
+  if (exclusiveMinimum !== undefined) words.push(`above ${exclusiveMinimum}`)
   if (minimum !== undefined && maximum !== undefined) words.push(`from ${minimum} to ${maximum}`)
   else if (minimum !== undefined) words.push(`of at least ${minimum}`)
   else if (maximum !== undefined) words.push(`of at most ${maximum}`)

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
-import { readlinkSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Refusal } from '../../src/contracts/errors.ts'
 import { limits } from '../../src/limits.ts'
 import { Committer } from '../../src/store/committer.ts'
@@ -206,6 +209,25 @@ test('the lock of a process that is gone is taken over, also where its id came a
   const own = readlinkSync(lockPath)
   await store.close()
   symlinkSync(own.replace(/ \d+ /, ' 1 '), lockPath)
+  await openFlushed(path).close()
+})
+
+test('the lock of a process that is dead and not reaped is taken over', async (t) => {
+  const path = await temporaryFolder(t)
+  await openFlushed(path).close()
+  // A shell that becomes another program never asks after what it started.
+  const parent = spawn('sh', ['-c', 'sleep 0.1 & echo $!; exec sleep 60'])
+  t.after(() => parent.kill('SIGKILL'))
+  const [printed] = (await once(parent.stdout, 'data')) as [Buffer]
+  const pid = Number(printed.toString())
+  const fields = () => {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  }
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  symlinkSync(`${pid} ${fields()[19]} ${boot}`, join(path, 'owner.lock'))
+  assert.throws(() => openFlushed(path), /is in use/)
+  while (fields()[0] !== 'Z') await delay(10)
   await openFlushed(path).close()
 })
 

@@ -1,4 +1,5 @@
 import type { SegmentSettings } from '../../contracts/media.ts'
+import { HeldPcm } from './held-pcm.ts'
 import { frameBytesOf, type SampleFormat } from './sample-format.ts'
 import { audioCut, cutSegment, type Segment } from './segment.ts'
 import { createSegmenter, type SegmentCut, type Segmenter } from './segmenter.ts'
@@ -20,14 +21,14 @@ export class PcmCutter {
   readonly #options: PcmOptions
   readonly #segmenter: Segmenter
   readonly #frameBytes: number
-  /** What came since the last cut. */
-  #pieces: Uint8Array[] = []
+  readonly #held: HeldPcm
   #skip: number
 
   private constructor(options: PcmOptions, segmenter: Segmenter) {
     this.#options = options
     this.#segmenter = segmenter
     this.#frameBytes = frameBytesOf(options.format)
+    this.#held = new HeldPcm(options.format)
     this.#skip = options.skip
   }
 
@@ -41,45 +42,34 @@ export class PcmCutter {
   }
 
   /**
-   * Takes whole samples of all channels, which must stay as they are until they are in a segment.
-   * The segments are made as they are pulled, each once; pull them all before the next call.
+   * Takes whole samples of all channels. The segments are made as they are pulled, each once. Pull them
+   * all before the next call: until then the samples must stay as they are.
    */
   push(pcm: Uint8Array): Generator<Segment, void, void> {
-    this.#pieces.push(pcm)
-    return this.#make(this.#segmenter.push(pcm))
+    return this.#make(this.#segmenter.push(pcm), pcm)
   }
 
   /** The last segments. */
   end(): Generator<Segment, void, void> {
-    return this.#make(this.#segmenter.end('end'))
+    return this.#make(this.#segmenter.end('end'), new Uint8Array(0))
   }
 
-  *#make(cuts: readonly SegmentCut[]): Generator<Segment, void, void> {
+  *#make(cuts: readonly SegmentCut[], pcm: Uint8Array): Generator<Segment, void, void> {
     const { format, settings, beginsAtMs } = this.#options
+    let added = 0
     for (const cut of cuts) {
-      const pieces = this.#shift((cut.endSample - cut.startSample) * this.#frameBytes)
-      const placed = audioCut(cut, 0, format, beginsAtMs)
-      if (this.#skip === 0) yield cutSegment(settings.mode, format, placed, pieces)
-      else this.#skip -= 1
-    }
-  }
-
-  /** The first `byteLength` bytes of what is held, which is held no longer. */
-  #shift(byteLength: number): Uint8Array[] {
-    const taken: Uint8Array[] = []
-    let left = byteLength
-    let spent = 0
-    for (const piece of this.#pieces) {
-      if (left === 0) break
-      taken.push(piece.subarray(0, left))
-      if (piece.byteLength > left) {
-        this.#pieces[spent] = piece.subarray(left)
-        break
+      const byteLength = (cut.endSample - cut.startSample) * this.#frameBytes
+      const missing = Math.max(0, byteLength - this.#held.byteLength)
+      this.#held.add(pcm.subarray(added, added + missing))
+      added += missing
+      if (this.#skip === 0) {
+        const placed = audioCut(cut, 0, format, beginsAtMs)
+        yield cutSegment(settings.mode, format, placed, this.#held.take(byteLength))
+      } else {
+        this.#held.drop(byteLength)
+        this.#skip -= 1
       }
-      left -= piece.byteLength
-      spent += 1
     }
-    this.#pieces.splice(0, spent)
-    return taken
+    this.#held.add(pcm.subarray(added))
   }
 }

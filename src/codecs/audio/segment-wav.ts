@@ -1,4 +1,3 @@
-import { ownBuffer } from '../../contracts/buffers.ts'
 import { roundedDb } from './detector.ts'
 import { decoderOf, frameBytesOf, type SampleFormat } from './sample-format.ts'
 
@@ -16,6 +15,7 @@ const formatTags = { pcm: 1, 'ieee-float': 3, 'a-law': 6, 'mu-law': 7 } as const
 const blockValues = 16_384
 /** Nothing of it is kept from one call to the next. */
 const block = new Float64Array(blockValues)
+const blockBytes = new Uint8Array(block.byteLength)
 
 /** A `fmt ` chunk of 16 bytes for PCM; others have one of 18, and a `fact` chunk. */
 export function segmentHeaderBytes({ format }: SampleFormat): number {
@@ -28,26 +28,25 @@ export function segmentBytes(format: SampleFormat, pcmBytes: number): number {
 }
 
 /**
- * The samples as a WAV file with our own header, their bytes as they came. The pieces are whole
- * samples of all channels and follow each other; how they are divided makes no difference.
+ * Fills `target`, which is `segmentBytes` long and zeroed, with our own header and the samples, their
+ * bytes as they came. The pieces are whole samples of all channels and follow each other; how they are
+ * divided makes no difference.
  */
-export function encodeSegment(
-  format: SampleFormat,
-  pieces: readonly Uint8Array[],
-): SegmentLevels & { readonly bytes: Uint8Array<ArrayBuffer> } {
-  const pcmBytes = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
-  const bytes = new Uint8Array(ownBuffer(segmentBytes(format, pcmBytes)))
-  writeSegment(bytes, format, pieces)
-  return { bytes, ...levelsOf(format, pieces) }
-}
-
-/** Fills `target`, which is `segmentBytes` long and zeroed. */
 export function writeSegment(
   target: Uint8Array,
   format: SampleFormat,
   pieces: readonly Uint8Array[],
 ): void {
-  const pcmBytes = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  let at = segmentHeaderBytes(format)
+  for (const piece of pieces) {
+    target.set(piece, at)
+    at += piece.byteLength
+  }
+  writeHeader(target, format, at - segmentHeaderBytes(format))
+}
+
+/** The header of a file that is `segmentBytes` long, into zeroes. */
+export function writeHeader(target: Uint8Array, format: SampleFormat, pcmBytes: number): void {
   const view = Buffer.from(target.buffer, target.byteOffset, target.byteLength)
   const blockAlign = frameBytesOf(format)
   const isPcm = format.format === 'pcm'
@@ -66,13 +65,9 @@ export function writeSegment(
     view.writeUInt32LE(4, 42)
     view.writeUInt32LE(pcmBytes / blockAlign, 46)
   }
-  let at = segmentHeaderBytes(format)
-  view.write('data', at - 8, 'latin1')
-  view.writeUInt32LE(pcmBytes, at - 4)
-  for (const piece of pieces) {
-    target.set(piece, at)
-    at += piece.byteLength
-  }
+  const dataByteOffset = segmentHeaderBytes(format)
+  view.write('data', dataByteOffset - 8, 'latin1')
+  view.writeUInt32LE(pcmBytes, dataByteOffset - 4)
 }
 
 /** Summed up in the order of the samples, so that the last bit is the same for all divisions. */
@@ -86,7 +81,9 @@ export function levelsOf(format: SampleFormat, pieces: readonly Uint8Array[]): S
     const pieceValues = piece.byteLength / valueBytes
     for (let from = 0; from < pieceValues; from += blockValues) {
       const count = Math.min(blockValues, pieceValues - from)
-      decode(piece, from * valueBytes, count, block)
+      // Reads of a buffer that can be resized are not compiled to plain loads.
+      blockBytes.set(piece.subarray(from * valueBytes, (from + count) * valueBytes))
+      decode(blockBytes, 0, count, block)
       for (let i = 0; i < count; i++) {
         const value = block[i] as number
         const magnitude = Math.abs(value)

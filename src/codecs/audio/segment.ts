@@ -1,13 +1,13 @@
 import type { SegmentationMode } from '../../contracts/media.ts'
 import type { AudioCut, MediaItem } from '../../contracts/tasks.ts'
 import { formatInstant } from '../telemetry/timestamp.ts'
-import type { SampleFormat } from './sample-format.ts'
-import { encodeSegment, type SegmentLevels } from './segment-wav.ts'
+import { frameBytesOf, type SampleFormat } from './sample-format.ts'
+import { levelsOf, type SegmentLevels, segmentHeaderBytes, writeHeader } from './segment-wav.ts'
 import type { SegmentCut } from './segmenter.ts'
 
 /** A segment as it becomes an atom. */
 export interface Segment {
-  /** A WAV file in a buffer of its own. */
+  /** A WAV file. If it fills its buffer it may be moved; else it is gone with the next segment. */
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly metadata: MediaItem['metadata']
   /** The sample of the run that the next segment begins with. */
@@ -28,14 +28,17 @@ export function audioCut(
   return { ...cut, run, fromMs: at(cut.startSample), toMs: at(cut.endSample) }
 }
 
-/** One segment whose samples, in pieces of any length, are all in memory. */
+/** One segment whose samples stand in `bytes` where its WAV file has them; the header is written. */
 export function cutSegment(
   mode: SegmentationMode,
   format: SampleFormat,
   cut: AudioCut,
-  pieces: readonly Uint8Array[],
+  bytes: Uint8Array<ArrayBuffer>,
 ): Segment {
-  const { bytes, ...levels } = encodeSegment(format, pieces)
+  const pcmBytes = (cut.endSample - cut.startSample) * frameBytesOf(format)
+  writeHeader(bytes, format, pcmBytes)
+  const headerBytes = segmentHeaderBytes(format)
+  const levels = levelsOf(format, [bytes.subarray(headerBytes, headerBytes + pcmBytes)])
   const metadata = segmentMetadata(mode, format, cut, levels)
   return { bytes, metadata, endSample: cut.endSample }
 }

@@ -47,14 +47,16 @@ export class WavFile {
   }
 
   /**
-   * The samples of all channels from one on, as they stand in the file, in buffers of their own.
+   * The samples of all channels from one on, as they stand in the file. Each piece is gone once the next
+   * is pulled: buffers of their own would pile up until a collection, and a thread that holds little has none.
    */
   async *read(fromSample: number): AsyncGenerator<Uint8Array, void, void> {
     const frameBytes = frameBytesOf(this.format)
     const samplesAtATime = Math.floor(limits.wavReadBytes / frameBytes)
+    const buffer = new Uint8Array(samplesAtATime * frameBytes)
     for (let sample = fromSample; sample < this.samples; sample += samplesAtATime) {
       const samples = Math.min(samplesAtATime, this.samples - sample)
-      const bytes = new Uint8Array(samples * frameBytes)
+      const bytes = buffer.subarray(0, samples * frameBytes)
       await this.#fill(bytes, this.#dataByteOffset + sample * frameBytes)
       yield bytes
     }

@@ -16,13 +16,18 @@ export interface AudioInfo {
   readonly samples: number | null
   /** The container counts them, so that one that is cut off is seen; elsewhere they are estimated. */
   readonly isCounted: boolean
+  /** The file is shorter than it tells. */
+  readonly isCutOff: boolean
   /** For people: `flac 96000 Hz, 2 channels, 24 bit, 11.0 s`. */
   readonly description: string
 }
 
 const lossless = /^(flac|alac|wavpack|tta|truehd|mlp|pcm_(s24|s32|f32|f64)\w*)$/
-/** Containers that tell their length in front. MP3 does where its encoder has left a Xing header. */
-const countsSamples: readonly string[] = ['flac', 'mov', 'mp3']
+/**
+ * Containers that tell the length of their one stream in front. MP3 does where its encoder has left a Xing
+ * header. MP4 is not among them: its duration is that of the longest stream and of what is silent before.
+ */
+const countsSamples: readonly string[] = ['flac', 'mp3']
 /** By how much an estimate from a duration may be off: of 10 ms and of an encoder's padding. */
 const durationToleranceMs = 200
 
@@ -32,7 +37,7 @@ const durationToleranceMs = 200
  * MEDIA_LIMIT_EXCEEDED, MEDIA_TIMEOUT; and the signal's reason once it has aborted.
  */
 export async function probeAudio(source: MediaSource, options: MediaOptions): Promise<AudioInfo> {
-  await checkSignature(source)
+  const { isCutOff } = await checkSignature(source)
   let duration: number | null = null
   let stream: string | null = null
   let isCounted = countsSamples.includes(source.container)
@@ -55,7 +60,7 @@ export async function probeAudio(source: MediaSource, options: MediaOptions): Pr
   try {
     const header = await readHeader(decoder)
     if (header === null || stream === null) throw unrecognised('audio', decoder.lastWords)
-    return { ...describe(header, stream, duration), isCounted }
+    return { ...describe(header, stream, duration), isCounted, isCutOff }
   } finally {
     await decoder.stop()
   }
@@ -75,7 +80,7 @@ function describe(
   header: Buffer,
   stream: string,
   duration: number | null,
-): Omit<AudioInfo, 'isCounted'> {
+): Omit<AudioInfo, 'isCounted' | 'isCutOff'> {
   const channels = header.readUInt16LE(22)
   const sampleRate = header.readUInt32LE(24)
   const codec = /^\w+/.exec(stream)?.[0] ?? 'unknown'
@@ -121,7 +126,7 @@ export async function* decodePcm(
   options: MediaOptions,
 ): AsyncGenerator<Uint8Array, void, void> {
   let decoder: DecoderProcess | null = null
-  const log = new SampleLog(source.container, info.sampleRate, () => decoder?.lastWords ?? [])
+  const log = new SampleLog(source.container, info, () => decoder?.lastWords ?? [])
   const format = info.bitDepth === 24 ? 's24le' : 's16le'
   const parameters = composeArguments(source, {
     input: ['-err_detect:a', 'crccheck+explode'],
@@ -172,6 +177,8 @@ function endOf(info: AudioInfo, decoder: DecoderProcess, log: SampleLog, given: 
   }
   if (given === 0) throw unrecognised('audio that can be decoded', decoder.lastWords)
   decoder.checkExit()
+  if (info.isCutOff)
+    throw sampleFault(given, `the file ends after ${given} samples, before its end`)
   const tolerance = (info.sampleRate * durationToleranceMs) / 1_000
   if (info.isCounted && given + tolerance < (info.samples ?? 0)) {
     const details = `the file ends after ${given} of ${info.samples} samples`
@@ -209,15 +216,19 @@ class SampleLog {
   details: string | null = null
   readonly #container: string
   readonly #gapSamples: number
+  readonly #isOggOpus: boolean
   readonly #words: () => readonly string[]
   /** The demuxer looked ahead before the first sample and has found a loss, nobody knows where. */
   #isSuspect = false
   #nextPts = Number.NaN
+  /** Packets in a row that may be the header of a further link. */
+  #headers = 0
 
-  constructor(container: string, sampleRate: number, words: () => readonly string[]) {
+  constructor(container: string, info: AudioInfo, words: () => readonly string[]) {
     this.#container = container
     this.#words = words
-    this.#gapSamples = sampleRate / 100
+    this.#gapSamples = info.sampleRate / 100
+    this.#isOggOpus = container === 'ogg' && info.codec === 'opus'
   }
 
   readLine(line: string): void {
@@ -227,21 +238,35 @@ class SampleLog {
     else if (level === 'info') this.#readCount(Number(text))
     else if (faultOf(line, this.#container) !== null && this.#isLoss(line)) {
       this.details ??= detailsOf(this.#words(), 'the audio cannot be decoded')
-      if (this.samples > 0) this.fault = this.samples
+      if (this.samples > 0 && this.#isOggOpus && this.#headers < 2) this.#headers += 1
+      else if (this.samples > 0) this.fault = this.samples
       else this.#isSuspect = true
     }
   }
 
   /** Nothing comes any more. */
   end(): void {
+    if (this.#headers > 0) this.fault ??= this.samples
     if (this.samples === 0 && this.#isSuspect) this.fault ??= 0
   }
 
   /** In ticks of a sample. */
   #readTime(pts: number): void {
+    if (this.#headers > 0 && !this.#isNextLink(pts)) this.fault = this.samples
+    this.#headers = 0
     const isGap = Math.abs(pts - this.#nextPts) > this.#gapSamples
     if (this.#isSuspect && isGap) this.fault = this.samples
     this.#nextPts = pts
+  }
+
+  /**
+   * RFC 7845 3: a file may be a chain of streams, each with two packets of header and times of its own.
+   * ffmpeg's demuxer gives those two to the decoder, which refuses them and goes on with what follows.
+   */
+  #isNextLink(pts: number): boolean {
+    const isNext = this.#headers === 2 && pts < this.#nextPts - this.#gapSamples
+    if (isNext) this.details = null
+    return isNext
   }
 
   #readCount(samples: number): void {

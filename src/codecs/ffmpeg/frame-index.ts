@@ -5,6 +5,8 @@ export interface Packet {
   /** In ticks of the stream's time base. */
   readonly pts: number
   readonly dts: number
+  /** The container tells no time of presentation, so that of decoding stands for it. */
+  readonly isPtsAssumed: boolean
   readonly isKey: boolean
   /** The container tells that its bytes are not whole. */
   readonly isCorrupt: boolean
@@ -38,6 +40,10 @@ export class FrameIndex {
   /** Where the container is at fault. */
   #faultFrame: number | null = null
   #pending: Pending[] = []
+  #tellsTimes = true
+  #isClosed = true
+  /** The latest in the order of decoding. */
+  #keyPts: number | null = null
   #lastDts = Number.NEGATIVE_INFINITY
   #numbers = new Uint32Array(256)
   #times = new Float64Array(256)
@@ -56,6 +62,21 @@ export class FrameIndex {
     return this.#keyframes === this.#frames
   }
 
+  /** Each packet has a time of presentation. AVI has none for most packets of B-frame streams. */
+  get tellsTimes(): boolean {
+    return this.#tellsTimes
+  }
+
+  /**
+   * Whether a decoder that is given nothing but the keyframes gives each of them, and its place among
+   * the packets is its number. Not where groups of pictures are open: frames that come after a keyframe
+   * are shown before it, and H.264 decoders then hold keyframes back or lose them. Nor where the video
+   * begins in the middle of a group, whose frames cannot be decoded, or two recordings were joined.
+   */
+  get isDecodableByKeyframes(): boolean {
+    return this.#tellsTimes && this.#isClosed
+  }
+
   get firstPts(): number {
     return this.#firstPts ?? 0
   }
@@ -68,9 +89,17 @@ export class FrameIndex {
     return this.#faultFrame
   }
 
-  add({ pts, dts, isKey, isCorrupt }: Packet): void {
+  add({ pts, dts, isPtsAssumed, isKey, isCorrupt }: Packet): void {
+    if (isPtsAssumed) this.#tellsTimes = false
+    if (isKey ? pts <= (this.#keyPts ?? Number.NEGATIVE_INFINITY) : pts <= (this.#keyPts ?? pts)) {
+      this.#isClosed = false
+    }
+    if (isKey) this.#keyPts = pts
     // Where two recordings were joined, times begin anew: what came before was shown before.
-    if (dts < this.#lastDts) this.settle()
+    if (dts < this.#lastDts) {
+      this.#isClosed = false
+      this.settle()
+    }
     this.#lastDts = dts
     let place = this.#pending.length
     while (place > 0 && (this.#pending[place - 1]?.pts ?? 0) > pts) place -= 1
@@ -110,6 +139,10 @@ export class FrameIndex {
       if (this.#times[position] === pts) return position
     }
     return -1
+  }
+
+  keyframeTimes(): Set<number> {
+    return new Set(this.#times.subarray(0, this.#held))
   }
 
   #setFault(frame: number): void {

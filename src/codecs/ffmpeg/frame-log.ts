@@ -1,6 +1,7 @@
 import { detailsOf, faultOf } from './fault.ts'
 import type { Keyframe } from './frame-index.ts'
 import type { KeyframePlan } from './keyframe-plan.ts'
+import type { KeyframeSearch } from './keyframe-search.ts'
 import type { VideoInfo } from './probe.ts'
 
 /** What is known of an image before it comes; `drop` where it is encoded but not wanted. */
@@ -21,6 +22,7 @@ export interface FrameFault {
 export interface FrameLogOptions {
   readonly info: VideoInfo
   readonly plan: KeyframePlan | null
+  readonly search: KeyframeSearch | null
   readonly container: string
   /** Frames taken that are not encoded. */
   readonly skip: number
@@ -50,7 +52,8 @@ export class FrameLog {
   #toSkip: number
   #decoded = 0
   #pts = Number.NaN
-  /** The keyframe that was decoded last; null where the container knows it not. */
+  #previousPts: number | null = null
+  /** The keyframe that was decoded last. */
   #keyframe: Keyframe | null = null
   #firstPts = Number.NaN
   #packetPts = Number.NaN
@@ -64,11 +67,13 @@ export class FrameLog {
   #fault: FrameFault | null = null
   #details: string | null = null
   #needsPackets = false
+  #isAstray = false
 
   constructor(options: FrameLogOptions) {
     this.#options = options
-    // A plan begins at the first frame that is wanted.
-    this.#toSkip = options.plan === null ? options.skip : 0
+    // A plan begins at the first frame that is wanted, and a search drops those before.
+    const isOfKeyframes = options.plan !== null || options.search !== null
+    this.#toSkip = isOfKeyframes ? 0 : options.skip
   }
 
   /** Source frames that have been decoded, or keyframes where only these are. */
@@ -86,9 +91,14 @@ export class FrameLog {
     return this.#needsPackets
   }
 
+  /** A keyframe was decoded while another one was due. */
+  get isAstray(): boolean {
+    return this.#isAstray
+  }
+
   /** Nothing more is expected but what is. */
   get isOver(): boolean {
-    return this.#fault !== null || this.#needsPackets
+    return this.#fault !== null || this.#needsPackets || this.#isAstray
   }
 
   /** Source frames that are worked off but for those expected. */
@@ -130,6 +140,10 @@ export class FrameLog {
       return
     }
     const keyframe = this.#options.plan?.decoded(value) ?? null
+    if (this.#options.plan !== null && keyframe === null) {
+      this.#isAstray = true
+      return
+    }
     const { fault } = this.#options.info
     const sourceFrame = this.#options.plan === null ? this.#decoded : keyframe?.sourceFrame
     if (fault !== null && (sourceFrame ?? 0) >= fault.frame) {
@@ -137,14 +151,17 @@ export class FrameLog {
       return
     }
     if (this.#decoded === 0) this.#firstPts = value
+    else this.#previousPts = this.#pts
     this.#decoded += 1
     this.#pts = value
     this.#keyframe = keyframe
   }
 
   #expect(value: number): void {
-    const taken =
-      this.#options.plan === null ? this.#taken(value) : this.#keyframeTaken(this.#options.plan)
+    const { plan, search } = this.#options
+    const found = { sourceFrame: this.#decoded - 1, pts: this.#pts, previousPts: this.#previousPts }
+    let taken: ExpectedFrame = plan === null ? this.#taken(value) : this.#keyframeTaken(plan)
+    if (search?.isWanted(found) === false) taken = 'drop'
     if (this.#toSkip > 0) this.#toSkip -= 1
     else this.expected.push(taken)
   }

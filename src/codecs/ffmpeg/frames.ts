@@ -7,6 +7,7 @@ import { frameFault, unrecognised } from './fault.ts'
 import { FrameLog, type TakenFrame } from './frame-log.ts'
 import { JpegSplitter, type SplitJpeg } from './jpeg-splitter.ts'
 import { KeyframePlan } from './keyframe-plan.ts'
+import { KeyframeSearch } from './keyframe-search.ts'
 import type { VideoInfo } from './probe.ts'
 import type { MediaOptions, MediaSource } from './source.ts'
 
@@ -49,7 +50,9 @@ export async function* extractFrames(
   settings: FrameSettings,
   options: ExtractOptions,
 ): AsyncGenerator<ExtractedFrame, void, void> {
-  const isPlanned = settings.mode === 'keyframes' && !info.index.isAllKeyframes
+  const isOfKeyframes = settings.mode === 'keyframes' && !info.index.isAllKeyframes
+  let isPlanned = isOfKeyframes && info.index.isDecodableByKeyframes
+  let given: readonly number[] = []
   // A line for each packet takes a tenth of the time, so packets are told only after a fault.
   let tellsPackets = false
   const endsAt = performance.now() + options.deadlineMs
@@ -58,11 +61,16 @@ export async function* extractFrames(
     const deadlineMs = endsAt - performance.now()
     const plan = isPlanned ? new KeyframePlan(info, settings.frameRateFps, skip) : null
     if (plan?.isDone === true) break
-    const job = { source, info, settings, options: { ...options, skip, deadlineMs }, plan }
+    const search =
+      isOfKeyframes && plan === null
+        ? new KeyframeSearch(info, settings.frameRateFps, skip, given)
+        : null
+    const job = { source, info, settings, options: { ...options, skip, deadlineMs }, plan, search }
     const pass = onePass({ ...job, tellsPackets })
+    let end: PassEnd
     for (let next = await pass.next(); ; next = await pass.next()) {
       if (next.done === true) {
-        if (next.value === 'done') return
+        end = next.value
         break
       }
       // Returned early, this generator ends the pass by itself.
@@ -75,7 +83,14 @@ export async function* extractFrames(
       }
       skip += 1
     }
-    tellsPackets = true
+    if (end === 'done') return
+    if (end === 'tell-packets') {
+      tellsPackets = true
+    } else {
+      isPlanned = false
+      tellsPackets = false
+      given = plan?.takenNumbers ?? []
+    }
   }
   if (info.fault !== null) throw frameFault(info.fault.frame, info.fault.details)
 }
@@ -85,18 +100,27 @@ interface Pass {
   readonly info: VideoInfo
   readonly settings: FrameSettings
   readonly options: ExtractOptions
+  /** Of the keyframes where nothing else is decoded. */
   readonly plan: KeyframePlan | null
+  /** For the keyframes where everything is decoded. */
+  readonly search: KeyframeSearch | null
   /** The log tells of each packet. */
   readonly tellsPackets: boolean
 }
 
-/** `again` where only a pass that tells the packets can find out which frame is bad. */
-async function* onePass(pass: Pass): AsyncGenerator<ExtractedFrame, 'done' | 'again', void> {
-  const { source, info, settings, options, plan } = pass
+/**
+ * `tell-packets` where only a pass that tells the packets can find out which frame is bad;
+ * `decode-all` where the decoder, given the keyframes alone, gave others than are due.
+ */
+type PassEnd = 'done' | 'tell-packets' | 'decode-all'
+
+async function* onePass(pass: Pass): AsyncGenerator<ExtractedFrame, PassEnd, void> {
+  const { source, info, settings, options, plan, search } = pass
   let decoder: DecoderProcess | null = null
   const log = new FrameLog({
     info,
     plan,
+    search,
     container: source.container,
     skip: options.skip,
     isScored: settings.mode === 'scene-changes',
@@ -112,12 +136,21 @@ async function* onePass(pass: Pass): AsyncGenerator<ExtractedFrame, 'done' | 'ag
     for await (const { jpeg, expected } of pairs(decoder, log, options)) {
       yield { ...jpeg, ...expected }
     }
-    if (log.needsPackets) return 'again'
+    if (log.needsPackets) return 'tell-packets'
     if (log.fault !== null) throw frameFault(log.fault.frame, log.fault.details)
+    if (log.isAstray) return 'decode-all'
+    const dueUntil = info.fault?.frame ?? info.frames
+    const lacksKeyframes = plan !== null && plan.nextSourceFrame < dueUntil
+    if (lacksKeyframes && !decoder.hasFailed) return 'decode-all'
     if (log.decoded === 0) throw unrecognised('video that can be decoded', decoder.lastWords)
     decoder.checkExit()
     options.onPosition(info.frames)
     if (info.fault !== null) throw frameFault(info.fault.frame, info.fault.details)
+    const details = search?.fault ?? null
+    if (details !== null) {
+      const message = 'Failed to find every keyframe of the video'
+      throw new MediaError('ATOMIZATION_ERROR', message, details, log.decoded)
+    }
     return 'done'
   } catch (error) {
     throw withPosition(error, log.position)
@@ -180,7 +213,8 @@ export function qscaleOf(quality: number | null): number {
   return Math.round(31 - 29 * share)
 }
 
-function frameArguments({ source, info, settings, options, plan, tellsPackets }: Pass): string[] {
+function frameArguments(pass: Pass): string[] {
+  const { source, info, settings, plan, tellsPackets } = pass
   return composeArguments(source, {
     input: [
       ...['-err_detect:v', holdsFramesBack.test(info.codec) ? 'crccheck' : 'crccheck+explode'],
@@ -190,7 +224,7 @@ function frameArguments({ source, info, settings, options, plan, tellsPackets }:
     output: [
       ...(tellsPackets ? ['-debug_ts'] : []),
       ...['-map', '0:V:0', '-an', '-sn', '-dn'],
-      ...['-vf', filters(info, settings, options.skip, plan)],
+      ...['-vf', filters(pass)],
       ...[frameRateOption(source.ffmpeg), 'passthrough', '-c:v', 'mjpeg'],
       // The encoder refuses times that do not rise, and those of the file need not.
       ...['-enc_time_base', '1:1000'],
@@ -205,25 +239,27 @@ function frameArguments({ source, info, settings, options, plan, tellsPackets }:
  * each decoded frame's time, at warning the score of each that is taken. What counts frames does so from
  * the first one on, so that skipping changes nothing but what is encoded.
  */
-function filters(
-  info: VideoInfo,
-  settings: FrameSettings,
-  skip: number,
-  plan: KeyframePlan | null,
-): string {
+function filters({ info, settings, options, plan, search }: Pass): string {
+  const isOfKeyframes = plan !== null || search !== null
   const size = fitInside(info, settings.resolution)
   return [
-    plan === null ? `select='${thinned(settings.frameRateFps)}'` : "select='1+0*print(pts)'",
-    ...modeFilters(settings, plan),
-    ...(plan === null && skip > 0 ? [`select='gte(n,${skip})'`] : []),
+    `select='${thinned(isOfKeyframes ? null : settings.frameRateFps)}'`,
+    ...modeFilters(settings, plan, search),
+    // Which keyframes a rate leaves is not known here, so a search drops those of before itself.
+    ...(!isOfKeyframes && options.skip > 0 ? [`select='gte(n,${options.skip})'`] : []),
     `scale=${size.width}:${size.height}:flags=bicubic,format=yuvj420p,setsar=1`,
     'settb=1/1000,setpts=N',
   ].join(',')
 }
 
-function modeFilters(settings: FrameSettings, plan: KeyframePlan | null): string[] {
+function modeFilters(
+  settings: FrameSettings,
+  plan: KeyframePlan | null,
+  search: KeyframeSearch | null,
+): string[] {
   const told = '1+0*print(0,24)'
   if (plan !== null) return [`select='if(gte(pts,${plan.firstPts}),${told})'`]
+  if (search !== null) return [`select='if(key,${told})'`]
   if (settings.mode === 'interval') return [`select='if(not(mod(n,${settings.interval})),${told})'`]
   if (settings.mode !== 'scene-changes') return [`select='${told}'`]
   // In RGB, because scenes that differ only in their hue have the same luma.

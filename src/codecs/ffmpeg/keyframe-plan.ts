@@ -35,12 +35,22 @@ export class KeyframePlan {
     return this.#info.index.keyframe(this.#first)?.pts ?? this.#info.index.firstPts
   }
 
-  /** The keyframe that was decoded; null where the container knows none of this time. */
+  /** The keyframe that was decoded; null where another one was due. */
   decoded(pts: number): Keyframe | null {
-    const position = this.#info.index.findKeyframe(pts, this.#next)
-    if (position === -1) return null
-    this.#next = position + 1
-    return this.#info.index.keyframe(position)
+    const keyframe = this.#info.index.keyframe(this.#next)
+    if (keyframe === null || keyframe.pts !== pts) return null
+    this.#next += 1
+    return keyframe
+  }
+
+  /** Numbers of those taken among the ones that have been decoded. */
+  get takenNumbers(): number[] {
+    const numbers: number[] = []
+    for (let position = 0; position < this.#next; position += 1) {
+      const keyframe = this.#info.index.keyframe(position)
+      if (keyframe !== null && this.isTaken(keyframe)) numbers.push(keyframe.sourceFrame)
+    }
+    return numbers
   }
 
   /** The number of the one that is due next. */
@@ -63,13 +73,21 @@ export class KeyframePlan {
     return this.#info.index.findKeyframe(pts, this.#next) !== -1
   }
 
-  isTaken({ pts, previousPts }: Keyframe): boolean {
-    return previousPts === null || this.#slotOf(pts) > this.#slotOf(previousPts)
+  isTaken(keyframe: Keyframe): boolean {
+    const { index, tickMs } = this.#info
+    return isFirstOfSlot(keyframe, this.#frameRateFps, index.firstPts, tickMs)
   }
+}
 
-  #slotOf(pts: number): number {
-    if (this.#frameRateFps === null) return pts
-    const seconds = ((pts - this.#info.index.firstPts) * this.#info.tickMs) / 1_000
-    return Math.floor(seconds * this.#frameRateFps + 0.05)
-  }
+/** Slots are as long as a frame at this rate. Where times go back, slots begin anew. */
+export function isFirstOfSlot(
+  { pts, previousPts }: Keyframe,
+  frameRateFps: number | null,
+  firstPts: number,
+  tickMs: number,
+): boolean {
+  if (previousPts === null || frameRateFps === null) return true
+  const slotOf = (ticks: number): number =>
+    Math.floor((((ticks - firstPts) * tickMs) / 1_000) * frameRateFps + 0.05)
+  return slotOf(pts) !== slotOf(previousPts)
 }

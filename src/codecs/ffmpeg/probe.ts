@@ -30,8 +30,6 @@ export interface VideoInfo {
 const KEY = 1
 const CORRUPT = 2
 const DISCARD = 4
-/** By which a duration may be longer than its frames. */
-const endToleranceMs = 500
 /** What ffmpeg prints for a time that is not known: the least 64-bit integer. */
 const noTime = -(2 ** 63)
 
@@ -59,9 +57,9 @@ export async function probeVideo(source: MediaSource, options: MediaOptions): Pr
     if (index.frames === 0 || reader.width * reader.height === 0) {
       throw unrecognised('video', decoder.lastWords)
     }
-    // Of an AVI that is cut off the last frame is not whole either, or hardly ever.
-    if (isCutOff) index.addFault(index.frames - 1)
-    else if (reader.endsEarly) index.addFault()
+    // Of what is cut off in these, the last frame is not whole either, or hardly ever.
+    const givesTornFrames = source.container === 'avi' || source.container === 'mpegts'
+    if (isCutOff) index.addFault(givesTornFrames ? index.frames - 1 : index.frames)
     if (decoder.hasFailed && index.faultFrame === null) decoder.checkExit()
     return describe(reader, decoder.lastWords)
   } finally {
@@ -103,24 +101,10 @@ class PacketReader {
   lastDuration = 0
   isOnItsSide = false
   #isInVideo = false
-  #isInput = true
-  #streams = 0
-  #toldMs = 0
   readonly #container: string
 
   constructor(container: string) {
     this.#container = container
-  }
-
-  /**
-   * Matroska tells its duration in front, and builds of ffmpeg before 4.3 say nothing of a file whose
-   * elements end or break off before. Of a single stream, because another may be longer.
-   */
-  get endsEarly(): boolean {
-    if (this.#container !== 'matroska' || this.#streams !== 1) return false
-    const spanMs = (this.index.lastPts - this.index.firstPts) * this.tickMs
-    const frameMs = spanMs / Math.max(1, this.index.frames - 1)
-    return this.#toldMs - spanMs > endToleranceMs + 2 * frameMs
   }
 
   readLine(line: string): void {
@@ -140,6 +124,7 @@ class PacketReader {
     const packet: Packet = {
       pts: known,
       dts: dts === noTime ? known : dts,
+      isPtsAssumed: pts === noTime,
       isKey: (flags & KEY) !== 0,
       isCorrupt: (flags & CORRUPT) !== 0,
     }
@@ -169,15 +154,7 @@ class PacketReader {
   }
 
   #readLog(line: string): void {
-    if (/^\[info\] Output #/.test(line)) this.#isInput = false
-    if (/Stream #\d+:\d+/.test(line)) {
-      this.#isInVideo = /: Video: /.test(line)
-      if (this.#isInput) this.#streams += 1
-    }
-    const [, hours, minutes, seconds] = /Duration: (\d+):(\d+):([\d.]+), /.exec(line) ?? []
-    if (seconds !== undefined) {
-      this.#toldMs = (Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds)) * 1_000
-    }
+    if (/Stream #\d+:\d+/.test(line)) this.#isInVideo = /: Video: /.test(line)
     const rotation = /rotation of (-?\d+(\.\d+)?) degrees/.exec(line)?.[1]
     if (rotation !== undefined && this.#isInVideo) {
       this.isOnItsSide = Math.abs(Math.abs(Number(rotation)) % 180) === 90

@@ -1,5 +1,6 @@
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { type MediaContainer, MediaError } from '../../contracts/media.ts'
+import { isCutOff } from './cut-off.ts'
 import type { MediaSource } from './source.ts'
 
 const headBytes = 4_096
@@ -31,32 +32,26 @@ export interface FileHead {
  * MEDIA_NOT_RECOGNISED or SPOOL_MISSING.
  */
 export async function checkSignature(source: MediaSource): Promise<FileHead> {
-  const head = await readHead(source.path)
-  if (signatures[source.container](head)) return { isCutOff: isCutOff(source, head) }
-  const expected = containerNames[source.container]
-  throw new MediaError('MEDIA_NOT_RECOGNISED', `The file is not ${expected}`, describe(head))
-}
-
-async function readHead(path: string): Promise<Buffer> {
   try {
-    const file = await open(path, 'r')
+    const file = await open(source.path, 'r')
     try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(headBytes), 0, headBytes, 0)
-      return buffer.subarray(0, bytesRead)
+      return await checkFile(file, source)
     } finally {
       await file.close()
     }
   } catch (error) {
+    if (error instanceof MediaError) throw error
     const details = error instanceof Error ? error.message : String(error)
     throw new MediaError('SPOOL_MISSING', 'The uploaded file is no longer there', details)
   }
 }
 
-/** AVI tells its length, or of a long one that of its first part; one that was never finished 0. */
-function isCutOff({ container, byteLength }: MediaSource, head: Buffer): boolean {
-  if (container !== 'avi') return false
-  const told = head.readUInt32LE(4)
-  return told !== 0xffffffff && told + 8 > byteLength
+async function checkFile(file: FileHandle, source: MediaSource): Promise<FileHead> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(headBytes), 0, headBytes, 0)
+  const head = buffer.subarray(0, bytesRead)
+  if (signatures[source.container](head)) return { isCutOff: await isCutOff(file, source, head) }
+  const expected = containerNames[source.container]
+  throw new MediaError('MEDIA_NOT_RECOGNISED', `The file is not ${expected}`, describe(head))
 }
 
 const signatures: Readonly<Record<MediaContainer, (head: Buffer) => boolean>> = {

@@ -10,28 +10,28 @@ export interface MediaLink {
   onCommand(listener: (command: MediaCommand) => void): void
 }
 
-interface Gathered {
-  readonly bytes: Uint8Array
-  readonly hash: Uint8Array
-  readonly metadata: MediaItem['metadata']
-}
-
 /** How often a position is told where no chunk tells it. */
 const progressIntervalMs = 250
 
+/** An atom that is larger than a chunk is one, and nothing else is on its way with it. */
+const inFlightBytesMax = limits.mediaChunksInFlightMax * limits.mediaChunkBytesMax
+
 /**
- * Gathers atoms into chunks and sends them. While as many chunks are unanswered as may be, `add` waits, so
- * whoever makes the atoms stands still too.
+ * Gathers atoms into chunks and sends them. While as many chunks are unanswered as may be, or as many
+ * bytes, `add` waits, so whoever makes the atoms stands still too.
  */
 export class ChunkSender {
   readonly #link: MediaLink
-  #gathered: Gathered[] = []
+  #gathered: MediaItem[] = []
+  /** The bytes of what is gathered, in order, from its beginning. */
+  #buffer: ArrayBuffer | null = null
   #bytes = 0
   #checkpoint: MediaCheckpoint
   #timer: NodeJS.Timeout | null = null
   /** What is gathered goes as soon as another chunk may be sent. */
   #isDue = false
-  #unanswered = 0
+  /** The bytes of each chunk that is, oldest first. */
+  readonly #unanswered: number[] = []
   #stopped = false
   #wake: () => void = () => {}
   #toldAtMs = 0
@@ -43,8 +43,8 @@ export class ChunkSender {
 
   /** A chunk is stored. */
   answered(): void {
-    this.#unanswered -= 1
-    if (this.#isDue) this.#send()
+    this.#unanswered.shift()
+    if (this.#isDue && this.#hasRoom) this.#send()
     this.#wake()
   }
 
@@ -55,21 +55,27 @@ export class ChunkSender {
     this.#wake()
   }
 
-  /** One atom; `position` is how much of the source is worked off with it. */
+  /**
+   * One atom; `position` is how much of the source is worked off with it. A large one whose bytes fill
+   * their buffer is moved, others are copied before it resolves.
+   */
   async add(bytes: Uint8Array, metadata: MediaItem['metadata'], position: number): Promise<void> {
-    this.#gathered.push({ bytes, hash: hash('sha256', bytes, 'buffer'), metadata })
-    this.#bytes += bytes.byteLength
+    if (this.#gathered.length > 0 && this.#bytes + bytes.byteLength > limits.mediaChunkBytesMax) {
+      this.#sendInTurn()
+      await this.#until(() => this.#gathered.length === 0)
+    }
+    if (this.#stopped) return
+    const { byteLength } = bytes
+    const place = { byteOffset: this.#bytes, byteLength }
+    this.#gathered.push({ ...place, hash: hash('sha256', bytes, 'buffer'), metadata })
+    this.#place(bytes)
     this.#checkpoint = { emitted: this.#checkpoint.emitted + 1, position }
     const isFull =
       this.#gathered.length >= limits.mediaChunkItemsMax || this.#bytes >= limits.mediaChunkBytesMax
     if (isFull) this.#sendInTurn()
     // Atoms that come seldom are not kept from the disk for long.
     else this.#timer ??= setTimeout(() => this.#sendInTurn(), limits.mediaChunkDelayMs)
-    while (!this.#hasRoom && !this.#stopped) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
-    }
+    await this.#until(() => this.#hasRoom)
   }
 
   /** How far the source is worked off. */
@@ -85,8 +91,20 @@ export class ChunkSender {
     this.#send()
   }
 
+  /** For what is gathered. */
   get #hasRoom(): boolean {
-    return this.#unanswered < limits.mediaChunksInFlightMax
+    if (this.#unanswered.length === 0) return true
+    if (this.#unanswered.length >= limits.mediaChunksInFlightMax) return false
+    return this.#unanswered.reduce((sum, bytes) => sum + bytes, this.#bytes) <= inFlightBytesMax
+  }
+
+  /** Or until it is stopped. */
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition() && !this.#stopped) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
   }
 
   #sendInTurn(): void {
@@ -98,24 +116,37 @@ export class ChunkSender {
   #send(): void {
     this.#clearTimer()
     this.#isDue = false
-    if (this.#gathered.length === 0 || this.#stopped) return
-    const buffer = ownBuffer(this.#bytes)
-    const target = new Uint8Array(buffer)
+    if (this.#buffer === null || this.#stopped) return
     // All digests in one buffer, because each would be cloned with the whole of Node's pool.
     const digests = new Uint8Array(32 * this.#gathered.length)
-    let byteOffset = 0
-    const items = this.#gathered.map(({ bytes, hash: digest, metadata }, index): MediaItem => {
+    const items = this.#gathered.map((item, index): MediaItem => {
       const own = digests.subarray(32 * index, 32 * (index + 1))
-      own.set(digest)
-      target.set(bytes, byteOffset)
-      const item = { byteOffset, byteLength: bytes.byteLength, hash: own, metadata }
-      byteOffset += bytes.byteLength
-      return item
+      own.set(item.hash)
+      return { ...item, hash: own }
     })
+    const buffer = this.#buffer
+    if (buffer.byteLength > this.#bytes) buffer.resize(this.#bytes)
+    this.#unanswered.push(this.#bytes)
     this.#gathered = []
+    this.#buffer = null
     this.#bytes = 0
-    this.#unanswered += 1
     this.#link.post({ kind: 'chunk', buffer, items, checkpoint: this.#checkpoint }, [buffer])
+  }
+
+  /**
+   * Writes an atom after those that are gathered. None lives on by itself: a thread whose heap holds
+   * little is not collected for what lies outside of it.
+   */
+  #place(bytes: Uint8Array): void {
+    const { buffer, byteLength } = bytes
+    const isLarge = byteLength > limits.mediaChunkBytesMax
+    if (isLarge && buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) {
+      this.#buffer = buffer
+    } else {
+      this.#buffer ??= ownBuffer(Math.max(byteLength, limits.mediaChunkBytesMax))
+      new Uint8Array(this.#buffer).set(bytes, this.#bytes)
+    }
+    this.#bytes += byteLength
   }
 
   #clearTimer(): void {

@@ -3,6 +3,12 @@ import {
   frameBytesOf,
   type SampleFormat,
 } from '../../../src/codecs/audio/sample-format.ts'
+import {
+  levelsOf,
+  type SegmentLevels,
+  segmentBytes,
+  writeSegment,
+} from '../../../src/codecs/audio/segment-wav.ts'
 import { createSegmenter, type SegmentCut } from '../../../src/codecs/audio/segmenter.ts'
 import type { SegmentSettings } from '../../../src/contracts/media.ts'
 import { seededRandom } from '../../support/data.ts'
@@ -138,4 +144,15 @@ export function pieces(
     at += samples * frameBytes
   }
   return parts
+}
+
+/** The samples as a segment's WAV file, and its levels. */
+export function encodeSegment(
+  format: SampleFormat,
+  pieces: readonly Uint8Array[],
+): SegmentLevels & { readonly bytes: Uint8Array<ArrayBuffer> } {
+  const pcmBytes = pieces.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  const bytes = new Uint8Array(segmentBytes(format, pcmBytes))
+  writeSegment(bytes, format, pieces)
+  return { bytes, ...levelsOf(format, pieces) }
 }

@@ -3,14 +3,13 @@ import { type TestContext, test } from 'node:test'
 import fc from 'fast-check'
 import { PcmCutter } from '../../../src/codecs/audio/pcm-cutter.ts'
 import { frameBytesOf, type SampleFormat } from '../../../src/codecs/audio/sample-format.ts'
-import { encodeSegment } from '../../../src/codecs/audio/segment-wav.ts'
 import { createSegmenter, type SegmentCut } from '../../../src/codecs/audio/segmenter.ts'
 import { analyse, cut } from '../../../src/codecs/audio/stream.ts'
 import { readWav } from '../../../src/codecs/wav.ts'
 import type { SegmentSettings } from '../../../src/contracts/media.ts'
 import type { AnalyseResult, AudioCut, MediaItem } from '../../../src/contracts/tasks.ts'
 import { samplesOf, seededRandom, speechBuffers } from '../../support/data.ts'
-import { encoded, joined, noise, pieces, sampleKinds, sine } from './audio.ts'
+import { encoded, encodeSegment, joined, noise, pieces, sampleKinds, sine } from './audio.ts'
 
 const beginsAtMs = Date.UTC(2025, 0, 20, 10, 30)
 
@@ -155,10 +154,14 @@ async function asFile(one: Scenario, buffers: readonly Uint8Array[], skip = 0): 
   const cutter = await PcmCutter.open({ format: of, settings: by, beginsAtMs, skip })
   const segments: Segment[] = []
   for (const buffer of buffers) {
-    for (const { bytes, metadata } of cutter.push(buffer)) segments.push({ bytes, metadata })
+    for (const segment of cutter.push(buffer)) segments.push(copied(segment))
   }
-  for (const { bytes, metadata } of cutter.end()) segments.push({ bytes, metadata })
+  for (const segment of cutter.end()) segments.push(copied(segment))
   return segments
+}
+
+function copied({ bytes, metadata }: Segment): Segment {
+  return { bytes: bytes.slice(), metadata }
 }
 
 /** As a session does: some WAV buffers a task, each with its time to the millisecond. */

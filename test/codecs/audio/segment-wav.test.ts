@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SampleFormat } from '../../../src/codecs/audio/sample-format.ts'
-import { encodeSegment } from '../../../src/codecs/audio/segment-wav.ts'
 import { readWav } from '../../../src/codecs/wav.ts'
-import { encoded, inChannels, noise, pcm16, pieces, sampleKinds, sine, square } from './audio.ts'
+import {
+  encoded,
+  encodeSegment,
+  inChannels,
+  noise,
+  pcm16,
+  pieces,
+  sampleKinds,
+  sine,
+  square,
+} from './audio.ts'
 
 test('a segment in any format is a sound WAV file around the bytes as they came', () => {
   for (const { format, bitDepth } of sampleKinds) {

@@ -5,12 +5,20 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { SampleFormat } from '../../../src/codecs/audio/sample-format.ts'
-import { encodeSegment } from '../../../src/codecs/audio/segment-wav.ts'
 import { createSegmenter } from '../../../src/codecs/audio/segmenter.ts'
 import { findFfmpeg } from '../../../src/codecs/ffmpeg/binary.ts'
 import { samplesOf, speechBuffers, speechFormat } from '../../support/data.ts'
 import { temporaryFolder } from '../../support/server.ts'
-import { encoded, inChannels, joined, noise, sampleKinds, settings, sine } from './audio.ts'
+import {
+  encoded,
+  encodeSegment,
+  inChannels,
+  joined,
+  noise,
+  sampleKinds,
+  settings,
+  sine,
+} from './audio.ts'
 
 interface Silence {
   readonly startS: number

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import type { SampleFormat } from '../../../src/codecs/audio/sample-format.ts'
-import { encodeSegment } from '../../../src/codecs/audio/segment-wav.ts'
 import { analyse, cut } from '../../../src/codecs/audio/stream.ts'
 import type { SegmentSettings } from '../../../src/contracts/media.ts'
 import type { AudioCut } from '../../../src/contracts/tasks.ts'
-import { encoded, pcm16, settings, square } from './audio.ts'
+import { encoded, encodeSegment, pcm16, settings, square } from './audio.ts'
 
 const beganAtMs = Date.UTC(2025, 0, 20)
 

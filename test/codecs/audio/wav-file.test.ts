@@ -19,7 +19,7 @@ async function pathOf(t: TestContext, bytes: Uint8Array): Promise<string> {
 async function contentOf(path: string, fromSample = 0) {
   const file = await openWavFile(path)
   const parts: Uint8Array[] = []
-  for await (const part of file.read(fromSample)) parts.push(part)
+  for await (const part of file.read(fromSample)) parts.push(Buffer.from(part))
   await file.close()
   const { format, samples, missing } = file
   return { format, samples, missing, parts, pcm: Buffer.concat(parts) }
@@ -137,3 +137,29 @@ function outcome(read: () => number): number | string {
     return error.message
   }
 }
+
+test('lengths that writers to a pipe leave behind mean up to the end of the file', async (t) => {
+  const wav = Buffer.from(wavBuffer({ channels: 1, sampleRate: 8_000, durationMs: 100 }))
+  // ffmpeg, sox, arecord, and those that never come back to their header.
+  const pairs: [number, number][] = [
+    [0xffffffff, 0xffffffff],
+    [0x7ffff024, 0x7ffff000],
+    [0x80000024, 0x80000000],
+    [0, 0],
+    [36, 0],
+  ]
+  for (const [riff, data] of pairs) {
+    wav.writeUInt32LE(riff, 4)
+    wav.writeUInt32LE(data, 40)
+    const { samples, missing, pcm } = await contentOf(await pathOf(t, wav))
+    assert.deepEqual([samples, missing], [800, 0], `${riff} and ${data}`)
+    assert.ok(pcm.equals(wav.subarray(44)))
+  }
+})
+
+test('a tag behind the end of the file is no part of it', async (t) => {
+  const wav = Buffer.from(wavBuffer({ channels: 1, sampleRate: 8_000, durationMs: 100 }))
+  const tagged = Buffer.concat([wav, Buffer.from('TAG'), Buffer.alloc(125)])
+  const { samples, missing } = await contentOf(await pathOf(t, tagged))
+  assert.deepEqual([samples, missing], [800, 0])
+})
