@@ -91,10 +91,11 @@ export const limits = {
   energyThresholdDbDefault: 12,
   speechAggressivenessDefault: 2,
   /**
-   * A segment is cut before it has more: at 192 kHz, 8 channels and 32 bit after 2.7 s, at 48 kHz, stereo
-   * and 16 bit after 87 s. With 32 MiB two jobs on such files took 370 MiB.
+   * A segment is cut before it has more: at 192 kHz, 8 channels and 32 bit after 1.4 s, at 48 kHz, stereo
+   * and 16 bit after 44 s. LMDB's threads keep what they once took for one: with 32 MiB two jobs on such
+   * files took 370 MiB, with 16 MiB 200, with 8 MiB 160.
    */
-  segmentBytesMax: 16 * MiB,
+  segmentBytesMax: 8 * MiB,
   /** A buffer whose time is off by more from where the audio before it ends begins anew. */
   audioGapMs: 1_000,
   /** Chunks of a WAV file on disk that are walked over: 4 GB may hold 500 million. */

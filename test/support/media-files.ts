@@ -19,6 +19,10 @@ let folder: string | null = null
 const made = new Map<string, string>()
 
 export const isRealClip = existsSync(join(dataFolder, 'bottle-detection.mp4'))
+const openGop = [
+  '-t 4 -i %clip -c:v libx264 -g 30 -bf 3 -preset veryfast -threads 1',
+  '-x264-params open-gop=1:scenecut=0:b-adapt=0',
+]
 const h264 = ['-c:v', 'libx264', '-g', '60', '-bf', '2', '-preset', 'veryfast', '-threads', '1']
 
 /** Each file: the container, and ffmpeg's arguments; `%clip` and `%speech` stand for the inputs. */
@@ -28,6 +32,10 @@ const recipes = {
   'clip.mov': ['mov', '-t 6 -i %clip', ...h264],
   'clip.mkv': ['matroska', '-t 6 -i %clip', ...h264],
   'clip.ts': ['mpegts', '-t 6 -i %clip', ...h264],
+  'open.mp4': ['mov', ...openGop],
+  'open.mkv': ['matroska', ...openGop],
+  'open.ts': ['mpegts', ...openGop],
+  'b-frames.avi': ['avi', '-t 3 -i %clip -c:v mpeg4 -bf 2 -q:v 5'],
   'vp8.webm': ['matroska', '-t 3 -i %clip -c:v libvpx -deadline realtime -g 30'],
   'mpeg4.avi': ['avi', '-t 4 -i %clip -c:v mpeg4 -q:v 5'],
   'mpeg4.mp4': ['mov', '-t 4 -i %clip -c:v mpeg4 -bf 2 -q:v 5 -movflags +faststart'],
@@ -41,6 +49,11 @@ const recipes = {
   'speech.flac': ['flac', '-i %speech'],
   'deep.flac': ['flac', '-i %speech -ar 96000 -ac 2 -af volume=0.37 -c:a flac -sample_fmt s32'],
   'speech.m4a': ['mov', '-i %speech -movflags +faststart'],
+  'longer-video.mp4': [
+    'mov',
+    '-t 6 -i %clip -t 3 -i %speech -map 0:v -map 1:a -c:v copy -c:a aac -movflags +faststart',
+  ],
+  'late.m4a': ['mov', '-itsoffset 2 -i %speech -c:a aac'],
   'opus.webm': ['matroska', '-i %speech -c:a libopus'],
   'many-channels.flac': ['flac', '-i %speech -t 1 -ac 8 -c:a flac'],
   'hour.flac': ['flac', '-f lavfi -i anullsrc=r=16000:cl=mono -t 3600'],
@@ -90,6 +103,31 @@ export async function truncated(name: MediaFileName, share: number): Promise<Med
   const source = await mediaFile(name)
   const bytes = readFileSync(source.path)
   return fileOf(`${share}-${name}`, bytes.subarray(0, bytes.length * share), source.container)
+}
+
+/**
+ * Two recordings, one after the other, as `cat` joins them; of a transport stream, as a recorder goes on:
+ * where its packets do not count on, one may be lost.
+ */
+export async function joined(name: MediaFileName): Promise<MediaSource> {
+  const source = await mediaFile(name)
+  const bytes = readFileSync(source.path)
+  const both = Buffer.concat([bytes, bytes])
+  if (source.container === 'mpegts') countOn(both)
+  return fileOf(`joined-${name}`, both, source.container)
+}
+
+/** ISO/IEC 13818-1 2.4.3.3: four bits that count the packets with a payload of each stream. */
+function countOn(packets: Buffer): void {
+  const counts = new Map<number, number>()
+  for (let at = 0; at < packets.length; at += 188) {
+    const stream = packets.readUInt16BE(at + 1) & 0x1fff
+    const flags = packets[at + 3] ?? 0
+    const hasPayload = (flags & 0x10) !== 0
+    const count = ((counts.get(stream) ?? -1) + (hasPayload ? 1 : 0)) & 0x0f
+    counts.set(stream, count)
+    packets[at + 3] = (flags & 0xf0) | count
+  }
 }
 
 /** A file with bits flipped in its middle, from 30 to 70 % of it, at random with a fixed seed. */

@@ -267,11 +267,14 @@ function modeFilters(
   return ['format=rgb24', `select='if(${isNew},1+0*print(scene,24))'`]
 }
 
-/** Takes a frame that is the first of its slot, where the slots are as long as a frame at this rate. */
+/**
+ * Takes a frame that is the first of its slot, where the slots are as long as a frame at this rate. Of two
+ * recordings that were joined the times go back, so a slot is another one and not only a later one.
+ */
 function thinned(frameRateFps: number | null): string {
   if (frameRateFps === null) return '1+0*print(pts)'
   const slot = `floor((pts-start_pts)*TB*${frameRateFps}+0.05)`
-  return `print(pts)*0+if(eq(n,0)+gt(${slot},ld(0)),1+0*st(0,${slot}))`
+  return `print(pts)*0+if(eq(n,0)+not(eq(${slot},ld(0))),1+0*st(0,${slot}))`
 }
 
 function fitInside(

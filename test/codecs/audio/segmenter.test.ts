@@ -193,21 +193,21 @@ test('changes too near to the end are none', async () => {
 
 test('a segment is cut before its file is larger than it may be', async () => {
   const large: SampleFormat = { format: 'pcm', sampleRate: 192_000, channels: 8, bitDepth: 32 }
-  const quiet = new Uint8Array(16 * 1_048_576)
+  const quiet = new Uint8Array(8 * 1_048_576)
   const segmenter = await createSegmenter(large, { ...settings, mode: 'fixed-duration' })
-  // 16 MiB less a header of 44 bytes hold 524,286 samples of 32 bytes.
+  // 8 MiB less a header of 44 bytes hold 262,142 samples of 32 bytes.
   assert.deepEqual(
     outline([...segmenter.push(quiet), ...segmenter.push(quiet), ...segmenter.end('end')]),
     [
-      [0, 524_286, 'max-bytes'],
-      [524_286, 1_048_572, 'max-bytes'],
-      [1_048_572, 1_048_576, 'end'],
+      [0, 262_142, 'max-bytes'],
+      [262_142, 524_284, 'max-bytes'],
+      [524_284, 524_288, 'end'],
     ],
   )
   const float: SampleFormat = { ...large, format: 'ieee-float', bitDepth: 64 }
   const other = await createSegmenter(float, settings)
   const [first] = other.push(quiet)
-  assert.deepEqual([first?.endSample, first?.reason], [262_143, 'max-bytes'])
+  assert.deepEqual([first?.endSample, first?.reason], [131_071, 'max-bytes'])
 })
 
 test('half a sample, and the state of another version, are refused', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { type AudioInfo, decodePcm, probeAudio } from '../../../src/codecs/ffmpeg/audio.ts'
 import type { MediaSource } from '../../../src/codecs/ffmpeg/source.ts'
@@ -9,6 +10,7 @@ import {
   ffmpegs,
   fileOf,
   flipped,
+  joined,
   type MediaFileName,
   mediaFile,
   patient,
@@ -42,6 +44,7 @@ const files: readonly (readonly [MediaFileName, number, number, 16 | 24])[] = [
   ['deep.flac', 96_000, 2, 24],
   ['speech.m4a', 16_000, 1, 16],
   ['opus.webm', 48_000, 1, 16],
+  ['late.m4a', 16_000, 1, 16],
   ['many-channels.flac', 16_000, 8, 16],
 ]
 
@@ -59,7 +62,18 @@ for (const ffmpeg of await ffmpegs()) {
     })
   }
 
-  for (const name of ['speech.flac', 'deep.flac', 'speech.mp3', 'speech.aac'] as const) {
+  const cutNames = [
+    ...([
+      'speech.flac',
+      'deep.flac',
+      'speech.mp3',
+      'speech.aac',
+      'vorbis.ogg',
+      'opus.ogg',
+    ] as const),
+    ...(['speech.m4a', 'opus.webm'] as const),
+  ]
+  for (const name of cutNames) {
     test(`${name} cut off ends with its sample's number, twice, by ${ffmpeg.version}`, async () => {
       const cut = { ...(await truncated(name, 0.6)), ffmpeg }
       const first = await decode(cut)
@@ -72,6 +86,35 @@ for (const ffmpeg of await ffmpegs()) {
       assert.deepEqual([second.digest, second.error], [first.digest, first.error])
     })
   }
+
+  test(`an Ogg file cut off between two pages ends with an error, by ${ffmpeg.version}`, async () => {
+    const bytes = readFileSync((await mediaFile('vorbis.ogg')).path)
+    const cut = await fileOf('whole-pages.ogg', bytes.subarray(0, bytes.lastIndexOf('OggS')), 'ogg')
+    const { error, samples } = await decode({ ...cut, ffmpeg })
+    assert.ok(error instanceof MediaError, String(error))
+    assert.deepEqual([error.code, error.position], ['ATOMIZATION_ERROR', samples])
+    assert.match(error.details, /before its end/)
+  })
+
+  for (const name of ['opus.ogg', 'vorbis.ogg'] as const) {
+    test(`two ${name} in a chain become the PCM of both, by ${ffmpeg.version}`, async () => {
+      const one = await decode({ ...(await mediaFile(name)), ffmpeg })
+      const both = await decode({ ...(await joined(name)), ffmpeg })
+      assert.equal(both.error, null)
+      // What the encoder adds around a stream is taken off at the ends of the whole file only: 6 to 16 ms.
+      assert.ok(Math.abs(both.samples - 2 * one.samples) <= both.info.sampleRate / 50)
+    })
+  }
+
+  test(`audio that ends before the video is whole, and cut off is not, by ${ffmpeg.version}`, async () => {
+    const { error, samples } = await decode({ ...(await mediaFile('longer-video.mp4')), ffmpeg })
+    assert.equal(error, null)
+    assert.ok(Math.abs(samples / 16_000 - 3) < 0.2)
+    const cut = await decode({ ...(await truncated('longer-video.mp4', 0.4)), ffmpeg })
+    assert.ok(cut.error instanceof MediaError, String(cut.error))
+    assert.equal(cut.error.code, 'ATOMIZATION_ERROR')
+    assert.ok(cut.samples > 0 && cut.samples <= samples)
+  })
 
   test(`a FLAC frame with a flipped bit is refused by its checksum, by ${ffmpeg.version}`, async () => {
     const { error, samples } = await decode({ ...(await flipped('speech.flac', 7)), ffmpeg })

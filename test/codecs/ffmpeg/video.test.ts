@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { FrameIndex } from '../../../src/codecs/ffmpeg/frame-index.ts'
 import type { MediaSource } from '../../../src/codecs/ffmpeg/source.ts'
 import {
   type ExtractedFrame,
   extractFrames,
   probeVideo,
   qscaleOf,
+  type VideoInfo,
 } from '../../../src/codecs/ffmpeg/video.ts'
 import { readJpegStructure } from '../../../src/codecs/jpeg.ts'
 import { type FrameSettings, MediaError } from '../../../src/contracts/media.ts'
@@ -17,6 +20,7 @@ import {
   fileOf,
   flipped,
   isRealClip,
+  joined,
   type MediaFileName,
   mediaFile,
   patient,
@@ -44,13 +48,43 @@ async function take(
   settings: Partial<FrameSettings>,
   skip = 0,
 ): Promise<Taken> {
-  const info = await probeVideo(source, patient())
+  return takeBy(source, await probeVideo(source, patient()), settings, skip)
+}
+
+function takeBy(
+  source: MediaSource,
+  info: VideoInfo,
+  settings: Partial<FrameSettings>,
+  skip = 0,
+): Promise<Taken> {
   const options = { ...patient(), skip, onPosition: () => {} }
   return drain(extractFrames(source, info, { ...plain, ...settings }, options))
 }
 
 function digests({ items }: Taken): string[] {
   return items.map(({ bytes }) => createHash('sha256').update(bytes).digest('hex'))
+}
+
+function places({ items }: Taken): Omit<ExtractedFrame, 'bytes'>[] {
+  return items.map(({ bytes: _, ...place }) => place)
+}
+
+/** The index of a video whose container told every frame's number and time, and these to be keyframes. */
+function indexOf(frames: number, tick: number, firstPts: number, keys: readonly number[]) {
+  const index = new FrameIndex()
+  const isKeyframe = new Set(keys)
+  for (let frame = 0; frame < frames; frame += 1) {
+    const pts = firstPts + tick * frame
+    const isKey = isKeyframe.has(frame)
+    index.add({ pts, dts: pts, isPtsAssumed: false, isKey, isCorrupt: false })
+  }
+  index.settle()
+  return index
+}
+
+/** Of a file with a constant frame rate. */
+function ticksOf({ index }: VideoInfo): number {
+  return (index.lastPts - index.firstPts) / (index.frames - 1)
 }
 
 function mediaError(error: unknown, code: MediaError['code']): MediaError {
@@ -106,6 +140,7 @@ for (const ffmpeg of await ffmpegs()) {
   const containers: MediaFileName[] = [
     ...(['moov-first.mp4', 'moov-last.mp4', 'clip.mov', 'clip.mkv', 'clip.ts'] as const),
     ...(['vp8.webm', 'mpeg4.avi', 'mpeg4.mp4', 'images.mjpeg', 'images.avi'] as const),
+    ...(['open.mp4', 'open.mkv', 'open.ts', 'b-frames.avi'] as const),
   ]
   for (const name of containers) {
     test(`${name} gives each mode's frames, resumed or not, by ${ffmpeg.version}`, async () => {
@@ -123,13 +158,89 @@ for (const ffmpeg of await ffmpegs()) {
         const resumed = await take(source, settings, skip)
         assert.equal(resumed.error, null)
         assert.deepEqual(digests(resumed), digests(whole).slice(skip), mode)
-        const places = ({ items }: Taken) => items.map(({ bytes: _, ...place }) => place)
         assert.deepEqual(places(resumed), places(whole).slice(skip), mode)
         const done = await take(source, settings, count)
         assert.deepEqual(done, { items: [], error: null })
       }
     })
   }
+
+  for (const name of ['open.mp4', 'open.mkv', 'open.ts', 'b-frames.avi', 'clip.ts'] as const) {
+    test(`keyframes of ${name} are those of all its frames, by ${ffmpeg.version}`, async () => {
+      const source = { ...(await mediaFile(name)), ffmpeg }
+      await assertKeyframes(source, name.endsWith('avi') ? 12 : name === 'clip.ts' ? 60 : 30)
+    })
+  }
+
+  test(`two joined recordings give the keyframes of both, by ${ffmpeg.version}`, async () => {
+    const one = await take({ ...(await mediaFile('clip.ts')), ffmpeg }, { mode: 'keyframes' })
+    const source = { ...(await joined('clip.ts')), ffmpeg }
+    const both = await take(source, { mode: 'keyframes' })
+    assert.equal(both.error, null)
+    assert.deepEqual(digests(both), [...digests(one), ...digests(one)])
+    const all = digests(await take(source, {}))
+    assert.deepEqual(
+      digests(both),
+      both.items.map(({ sourceFrame }) => all[sourceFrame] ?? ''),
+    )
+    const thinned = await take(source, { mode: 'keyframes', frameRateFps: 0.2 })
+    const { length } = thinned.items
+    assert.ok(length > 1 && length < both.items.length)
+    const resumed = await take(source, { mode: 'keyframes', frameRateFps: 0.2 }, length - 1)
+    assert.deepEqual(places(resumed), places(thinned).slice(-1))
+  })
+
+  test(`keyframes that do not come alone are found among all, by ${ffmpeg.version}`, async () => {
+    const source = { ...(await mediaFile('open.mp4')), ffmpeg }
+    const sound = await probeVideo(source, patient())
+    const keys = places(await take(source, { mode: 'keyframes' })).map((item) => item.sourceFrame)
+    const index = indexOf(sound.frames, ticksOf(sound), sound.index.firstPts, keys)
+    assert.deepEqual(
+      [sound.index.isDecodableByKeyframes, index.isDecodableByKeyframes],
+      [false, true],
+    )
+    for (const skip of [0, 2]) {
+      const found = await takeBy(source, { ...sound, index }, { mode: 'keyframes' }, skip)
+      assert.equal(found.error, null)
+      assert.deepEqual(
+        places(found).map(({ sourceFrame }) => sourceFrame),
+        keys.slice(skip),
+      )
+    }
+  })
+
+  test(`keyframes that are missing or bear other numbers are told, by ${ffmpeg.version}`, async () => {
+    const source = { ...(await mediaFile('moov-first.mp4')), ffmpeg }
+    const sound = await probeVideo(source, patient())
+    const keys = places(await take(source, { mode: 'keyframes' })).map((item) => item.sourceFrame)
+    const { firstPts } = sound.index
+    const more = indexOf(sound.frames, ticksOf(sound), firstPts, [...keys, sound.frames - 1])
+    const lacking = { ...sound, index: more, keyframes: more.keyframes }
+    for (const skip of [0, 1]) {
+      const { items, error } = await takeBy(source, lacking, { mode: 'keyframes' }, skip)
+      assert.equal(items.length, keys.length - skip)
+      const { details } = mediaError(error, 'ATOMIZATION_ERROR')
+      assert.equal(details, `the decoder gave ${keys.length} of ${keys.length + 1} keyframes`)
+    }
+    const half = ticksOf(sound) / 2
+    const doubled = [...keys.map((key) => 2 * key), 2 * sound.frames - 1]
+    const index = indexOf(2 * sound.frames, half, firstPts, doubled)
+    const renumbered = { ...sound, index, frames: index.frames, keyframes: index.keyframes }
+    const { items, error } = await takeBy(source, renumbered, { mode: 'keyframes' })
+    assert.equal(items.length, keys.length)
+    assert.match(mediaError(error, 'ATOMIZATION_ERROR').details, /otherwise/)
+  })
+
+  test(`keyframes of a transport stream cut off in a packet end with an error, by ${ffmpeg.version}`, async () => {
+    const bytes = readFileSync((await mediaFile('clip.ts')).path)
+    const torn = bytes.subarray(0, 188 * Math.floor((0.6 * bytes.length) / 188) - 100)
+    const cut = { ...(await fileOf('torn.ts', torn, 'mpegts')), ffmpeg }
+    const sound = await take({ ...(await mediaFile('clip.ts')), ffmpeg }, { mode: 'keyframes' })
+    const { items, error } = await take(cut, { mode: 'keyframes' })
+    mediaError(error, 'ATOMIZATION_ERROR')
+    assert.ok(items.length > 0 && items.length < sound.items.length)
+    assert.deepEqual(digests({ items, error }), digests(sound).slice(0, items.length))
+  })
 
   for (const name of ['moov-first.mp4', 'clip.mkv', 'clip.ts', 'mpeg4.mp4', 'mpeg4.avi'] as const) {
     test(`flipped bits in ${name} end at the same good frame twice, by ${ffmpeg.version}`, async () => {
@@ -191,6 +302,35 @@ for (const ffmpeg of await ffmpegs()) {
     await assert.rejects(probeVideo(other, patient()), { code: 'MEDIA_NOT_RECOGNISED' })
   })
 }
+
+async function assertKeyframes(source: MediaSource, distance: number): Promise<void> {
+  const all = await take(source, {})
+  const keyframes = await take(source, { mode: 'keyframes' })
+  assert.deepEqual([all.error, keyframes.error], [null, null])
+  const numbers = keyframes.items.map(({ sourceFrame }) => sourceFrame)
+  const count = Math.ceil(all.items.length / distance)
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: count }, (_, at) => at * distance),
+  )
+  const sameFrames = numbers.map((number) => all.items[number] as ExtractedFrame)
+  assert.deepEqual(digests(keyframes), digests({ items: sameFrames, error: null }))
+  const timesOf = (items: readonly ExtractedFrame[]) => items.map(({ ptsMs }) => ptsMs)
+  assert.deepEqual(timesOf(keyframes.items), timesOf(sameFrames))
+}
+
+test('a picture that is shown long at the end of a Matroska file does not cut it off', async () => {
+  const bytes = readFileSync((await mediaFile('clip.mkv')).path)
+  // Duration, an element of eight bytes, in milliseconds.
+  const at = bytes.indexOf(Buffer.from([0x44, 0x89, 0x88]))
+  assert.ok(at > 0)
+  bytes.writeDoubleBE(600_000, at + 3)
+  const { items, error } = await take(await fileOf('long.mkv', bytes, 'matroska'), {
+    mode: 'keyframes',
+  })
+  assert.equal(error, null)
+  assert.ok(items.length > 2)
+})
 
 test('a text that names other files is refused as every kind of video', async () => {
   const texts = [
