@@ -1,5 +1,5 @@
 import { type Clock, settledWithin } from '../clock.ts'
-import type { MergeTask, SessionType } from '../contracts/tasks.ts'
+import type { SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
@@ -13,7 +13,7 @@ import {
   newEntry,
   type UploadAnswer,
 } from './batch.ts'
-import type { BatchContent, BatchItem } from './batch-atoms.ts'
+import { BatchAssembler, contentBytes } from './batch-assembler.ts'
 import { type Diagnosis, diagnose, JournalDamage, storeFailure } from './batch-failure.ts'
 import {
   dropUpload,
@@ -22,12 +22,11 @@ import {
   storeLostTail,
   storeProcessedBatch,
   uploadBytes,
-  uploadItems,
 } from './batch-store.ts'
 import type { Gate } from './gate.ts'
 import { ProgressReporter } from './progress.ts'
 import { batchName } from './session-report.ts'
-import { isStreamed, StreamStage } from './stream-stage.ts'
+import { isStreamed } from './stream-stage.ts'
 
 export interface BatcherServices {
   readonly store: Store
@@ -56,8 +55,9 @@ export class Batcher {
   readonly #sessionId: string
   readonly #type: SessionType
   readonly #progress: ProgressReporter
-  /** Null where every item becomes an atom. */
-  readonly #stage: StreamStage | null
+  readonly #assembler: BatchAssembler
+  /** Frames are selected or audio is cut. */
+  readonly #isStreamed: boolean
   #nextBatch: number
   #open: Batch | null = null
   #running = 0
@@ -74,7 +74,8 @@ export class Batcher {
     this.#type = session.type
     this.#nextBatch = session.nextBatch
     this.#progress = new ProgressReporter(services, session)
-    this.#stage = isStreamed(session) ? new StreamStage(services) : null
+    this.#assembler = new BatchAssembler(services)
+    this.#isStreamed = isStreamed(session)
   }
 
   /** The name of the batch that the next upload goes into. */
@@ -98,7 +99,7 @@ export class Batcher {
    * await runs synchronously, so uploads enter batches in the order of the calls.
    */
   async admit(upload: AdmittedUpload): Promise<UploadAnswer> {
-    const entry = newEntry(upload, this.#stage !== null)
+    const entry = newEntry(upload, this.#isStreamed)
     if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, this.#now())
     const session = this.#row()
     const batch = this.#open ?? this.#openBatch(session)
@@ -155,13 +156,9 @@ export class Batcher {
   async flush(): Promise<void> {
     const session = this.#row()
     const { store, metrics } = this.#services
-    const { segmentation } = session
-    if (this.#stage === null || store.streams.state(session.number) === null) return
+    if (!this.#isStreamed || store.streams.state(session.number) === null) return
     const sinceMs = this.#now()
-    const content: BatchContent =
-      segmentation === null
-        ? { kind: 'selection', items: [], atoms: [], state: null }
-        : await this.#stage.segment(session, segmentation, [], true)
+    const content = await this.#assembler.assembleEnd(session)
     const number = this.reserveBatch()
     const made = await store.commit(
       (transaction) => storeLastAtoms(transaction, this.#session, number, { content, sinceMs }),
@@ -287,9 +284,9 @@ export class Batcher {
   #startWaiting(): void {
     const row = this.#services.store.sessions.get(this.#session)
     // Of a redriven batch the number is lower than that of one at work, so one at a time.
-    const most = this.#stage === null ? (row?.maxConcurrentBatches ?? 0) : 1
+    const most = this.#isStreamed ? 1 : (row?.maxConcurrentBatches ?? 0)
     while (row !== null && !this.#stopped && this.#running < most) {
-      const batch = this.#stage === null ? this.#waiting.shift() : this.#takeFirst()
+      const batch = this.#isStreamed ? this.#takeFirst() : this.#waiting.shift()
       if (batch === undefined) return
       this.#running += 1
       batch.isAtWork = true
@@ -387,7 +384,7 @@ export class Batcher {
     try {
       const entries = [...batch.entries]
       const uploads = entries.map((entry) => entry.upload)
-      const content = await this.#content(batch)
+      const content = await this.#assembler.assemble(this.#row(), batch)
       const made = await this.#services.store.commit(
         (transaction) => {
           const isSame = (entry: BatchEntry, at: number) =>
@@ -406,56 +403,6 @@ export class Batcher {
     } finally {
       release?.()
     }
-  }
-
-  /** What a batch becomes. */
-  async #content(batch: Batch): Promise<BatchContent> {
-    const content = await this.#assemble(batch)
-    if (this.#stage === null || content.kind !== 'items') return content
-    const session = this.#row()
-    const { frameExtraction, segmentation } = session
-    // What is redriven after the end has nothing to follow it.
-    const isEnd = session.endedAtMs !== null
-    if (frameExtraction !== null) {
-      return this.#stage.select(session, frameExtraction, content.items, isEnd)
-    }
-    if (segmentation === null) return content
-    return this.#stage.segment(session, segmentation, content.items, isEnd)
-  }
-
-  /** Gathers a batch's content, from memory where it still is, else from the journal. */
-  async #assemble(batch: Batch): Promise<BatchContent> {
-    const [only] = batch.entries
-    if (batch.entries.length === 1 && only?.upload?.content.kind === 'page') {
-      return { kind: 'block', page: only.upload.content.page }
-    }
-    const contents = this.#journaledContents(batch)
-    const pages: Uint8Array[] = []
-    const items: BatchItem[] = []
-    for (const entry of batch.entries) {
-      if (entry.upload !== null) {
-        const { content } = entry.upload
-        // A copy, because the merge takes its pages by transfer and the journal may yet need this one.
-        if (content.kind === 'page') pages.push(content.page.bytes.slice())
-        else items.push(...uploadItems(entry.upload))
-        continue
-      }
-      const content = contents.get(entry.journalNumber ?? -1)
-      if (content === undefined) throw new JournalDamage('a journaled upload is missing')
-      if (content.kind === 'page') pages.push(content.bytes)
-      else items.push(...content.items.map((item) => ({ ...item, bytes: null })))
-    }
-    if (pages.length === 0) return { kind: 'items', items }
-    const merge: MergeTask = { kind: 'merge', pages }
-    return { kind: 'block', page: await this.#services.pool.run(merge) }
-  }
-
-  #journaledContents(batch: Batch) {
-    const { journal } = this.#services.store
-    const entries = batch.entries.some((entry) => entry.upload === null)
-      ? journal.batch(this.#session, batch.number)
-      : []
-    return new Map(entries.map(({ number, content }) => [number, content]))
   }
 
   /**
@@ -522,21 +469,4 @@ function hasRoom(batch: Batch, entry: BatchEntry): boolean {
     batch.pageBytes + entry.pageBytes <= limits.batchBytesMax &&
     batch.pageColumns + entry.pageColumns <= limits.batchColumnsMax
   )
-}
-
-function contentBytes(content: BatchContent): number {
-  switch (content.kind) {
-    case 'block':
-      return content.page.bytes.byteLength
-    case 'items':
-      return itemBytes(content.items)
-    case 'selection':
-      return itemBytes(content.atoms.map(({ item }) => item))
-    case 'segments':
-      return itemBytes(content.segments) + itemBytes(content.kept.map(({ item }) => item))
-  }
-}
-
-function itemBytes(items: readonly Pick<BatchItem, 'bytes'>[]): number {
-  return items.reduce((sum, item) => sum + (item.bytes?.byteLength ?? 256), 0)
 }

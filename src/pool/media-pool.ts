@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { giveBack } from '../contracts/buffers.ts'
 import { retryLater } from '../contracts/errors.ts'
 import type { MediaCommand, MediaMessage, MediaResult, MediaTask } from '../contracts/tasks.ts'
 import { WorkerFailure, type WorkerFault } from '../contracts/worker-failure.ts'
@@ -131,6 +132,7 @@ class MediaThread {
   async #store(message: Told<'chunk'>): Promise<void> {
     try {
       await this.#handlers.chunk(message)
+      giveBack(message.buffer)
       this.#command({ kind: 'stored' })
     } catch (error) {
       this.#chunkError ??= { error }
