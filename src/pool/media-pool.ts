@@ -11,7 +11,10 @@ type Told<K extends MediaMessage['kind']> = Extract<MediaMessage, { kind: K }>
 export interface MediaHandlers {
   validated(message: Told<'validated'>): void
   progress(position: number): void
-  /** Resolves once the chunk is stored; where it rejects, the task is stopped. */
+  /**
+   * Resolves once the chunk is stored, and its buffer may be gone then; where it rejects, the task is
+   * stopped.
+   */
   chunk(message: Told<'chunk'>): Promise<void>
 }
 

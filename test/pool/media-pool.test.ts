@@ -82,7 +82,7 @@ class Listener implements MediaHandlers {
   }
 
   chunk(message: Chunk): Promise<void> {
-    this.chunks.push(message)
+    this.chunks.push({ ...message, buffer: message.buffer.slice(0) })
     this.told.push(`chunk ${this.chunks.length}`)
     return this.#store()
   }
