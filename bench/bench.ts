@@ -8,12 +8,14 @@ import { benchCodecs } from './codecs.ts'
 import { LoadProcess } from './load-process.ts'
 import { describeMachine } from './machine.ts'
 import { benchMedia } from './media.ts'
+import { benchMemorySearch } from './memory-search.ts'
 import type { BenchOptions } from './options.ts'
 import { type BenchReport, plainOutcome, type RowOutcome } from './report.ts'
 import { allRows, quickened, type Row, speedUp, units } from './rows.ts'
 import { type RowRunner, runRow } from './run-row.ts'
 import { ServerProcess } from './server-process.ts'
 import { median } from './statistics.ts'
+import { benchStream } from './stream.ts'
 import { judgeAtMost } from './verdict.ts'
 
 const anonBytesAllowed = 600 * 2 ** 20
@@ -62,6 +64,8 @@ export async function runBench(
       ...(await clientRows(bench)),
       ...(await serverRows(bench)),
       ...(await benchMedia(bench, await findFfmpeg(null))),
+      ...(await benchStream(bench)),
+      ...(await benchMemorySearch(bench)),
     ]
     const codecs = bench.selects('codecs') ? await benchCodecs(options.quick, progress, signal) : []
     if (rows.length === 0 && codecs.length === 0) throw new Error(`no row matches ${options.only}`)

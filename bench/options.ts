@@ -18,7 +18,7 @@ process, prints the published figures beside the measured ones and exits 1 if a 
 
   --json FILE     write all rows, with the machine and the versions, to FILE
   --only PATTERN  only rows whose id contains PATTERN, such as latency, throughput/frames, media,
-                  codecs
+                  fanout, stream/latency, codecs
   --dir FOLDER    make the temporary folder in FOLDER (default: TMPDIR or /tmp), to choose the disk
   --quick         a few uploads a row: counts and read-back are checked, speed is not judged
   --help          print this

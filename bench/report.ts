@@ -65,6 +65,8 @@ const titles = {
   client: 'The load process against a server that does nothing',
   server: 'Server',
   media: 'Media files: the whole upload, on a server of its own',
+  memories: 'The search of memories, of 1 KB each, on a server of its own',
+  stream: 'The stream of memories, on a server of its own, its two limits off',
 } as const
 export type ReportTable = keyof typeof titles
 

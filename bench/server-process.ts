@@ -20,6 +20,8 @@ export interface ServerOptions {
   readonly apiKey: string
   /** `node` runs the built module itself, `npm` the installed product's own command. */
   readonly command: 'node' | 'npm'
+  /** `ATOMSTREAM_…` variables beside the bench's own. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /**
@@ -158,6 +160,7 @@ function serverEnvironment(options: ServerOptions): NodeJS.ProcessEnv {
     ATOMSTREAM_DATA_DIR: options.dataDir,
     ATOMSTREAM_API_KEY: options.apiKey,
     ATOMSTREAM_RATE_LIMIT: '0',
+    ...options.env,
   }
 }
 

@@ -122,16 +122,14 @@ const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     kind: integer(0, limits.subscribersMax),
     standard: limits.streamConnectionsDefault,
     unit: 'connections',
-    description:
-      'Open GET /api/v1/stream connections of one key; 0 is no limit (a later version serves it)',
+    description: 'Open GET /api/v1/stream connections of one key; 0 is no limit',
   },
   streamEventsPerMinute: {
     variable: 'ATOMSTREAM_STREAM_EVENTS_PER_MINUTE',
     kind: integer(0, limits.rateLimitMax),
     standard: limits.streamEventsPerMinuteDefault,
     unit: 'events/minute',
-    description:
-      'Events of one GET /api/v1/stream connection; 0 is no limit (a later version serves it)',
+    description: 'Events of one GET /api/v1/stream connection; 0 is no limit',
   },
   workers: {
     variable: 'ATOMSTREAM_WORKERS',

@@ -32,6 +32,7 @@ export const limits = {
   lingerMs: 10_000,
   /** A buffer from here on lies in pages of its own: mapping them costs 0.5 ms a MB. */
   mappedBufferBytesMin: 2 * MiB,
+  queryMembersMax: 64,
   /** Arrays and objects inside one another. */
   nestingDepthMax: 64,
 
@@ -342,13 +343,26 @@ export const limits = {
   /** What one SSE or WebSocket write carries at most; a slow reader holds no more than this. */
   eventWriteBytesMax: 64 * KiB,
   eventReplayPageMax: 500,
+  /**
+   * Of a tenant's log a page is read so many events at a time, until it is full or this many bytes were
+   * looked at, whatever its filter takes: an event may be 100 KB.
+   */
+  eventReplayRead: 32,
+  eventReplayBytesMax: 1 * MiB,
   /** Reads of the log by subscribers in one turn of the event loop. */
   replayReadsPerTurnMax: 16,
+  /** No further read is begun in a turn that has read for this long. */
+  replayTurnMs: 10,
   /** Subscribers that get a page of it in one turn; those at the same event share a read. */
   replaysPerTurnMax: 128,
   /** Writes to subscribers in one turn: a write takes 5 to 10 µs, and nothing else happens meanwhile. */
   deliveriesPerTurnMax: 1_000,
-  /** Published events of one session that wait for their turn; past it they are read from the log. */
+  /**
+   * Events of one transaction times topics of their tenant that are looked at in one turn, 0.3 µs each;
+   * past it they are read from the log.
+   */
+  topicOffersPerTurnMax: 65_536,
+  /** Published events of one topic that wait for their turn; past it they are read from the log. */
   topicFreshBytesMax: 1 * MiB,
   /** What all SSE and WebSocket readers' sockets hold back; past it those stalled longest are cut. */
   readerBufferBytesMax: 64 * MiB,
@@ -358,6 +372,87 @@ export const limits = {
   eventCommentIntervalMs: 15_000,
   /** SSE streams and WebSockets together. */
   subscribersMax: 20_000,
+
+  // Memories.
+  memoryContentCharsMax: 65_536,
+  memoryTitleCharsMax: 512,
+  memoryTypeCharsMax: 64,
+  memoryTagsMax: 64,
+  memoryTagCharsMax: 128,
+  memoryMetadataBytesMax: 16 * KiB,
+  memoryQueryCharsMax: 1_024,
+  memoryReasonCharsMax: 128,
+  memoryFilterMembersMax: 16,
+  memoriesPageLimitDefault: 20,
+  memoriesPageLimitMax: 100,
+  memoryOffsetMax: 10_000_000,
+  /** Keys looked at in one turn of the event loop by a list that counts its matches: 2.5 to 4 µs each. */
+  memoryScanKeysPerTurn: 1_000,
+
+  /** Words of a query that are looked for; what follows them is not. */
+  memoryQueryWordsMax: 16,
+  /** Indexed words are cut to this, and runs of a query in a script without spaces. */
+  memoryWordCharsMax: 64,
+  memoryRunCharsMax: 32,
+  /** Other spellings that a word of a query stands for, and those of all its words. */
+  memorySpellingsMax: 24,
+  memoryQuerySpellingsMax: 32,
+  /** Words that may be found by another spelling: of these lengths, and so many of a tenant. */
+  memorySpelledCharsMin: 3,
+  memorySpelledCharsMax: 32,
+  memoryVocabularyMax: 262_144,
+  /**
+   * Of more memories that match, the newest are ranked. A word as it stands, or a beginning, takes 0.5 to
+   * 1 µs a memory; other spellings, which come last, several.
+   */
+  memoriesRankedMax: 5_000,
+  memoriesSpelledRankedMax: 1_000,
+  /** Tenants whose index is attached at a time: SQLite takes ten. The page cache of each. */
+  memoryIndexesOpenMax: 8,
+  memoryIndexCacheKiB: 8_192,
+  memorySearchHeapMiBMax: 256,
+  /** What the main thread does for the search thread in one turn, and what one message may hold. */
+  memorySearchTurnMs: 2,
+  memorySearchMessageChars: 64 * KiB,
+  memorySearchMessageItemsMax: 64,
+  /** Messages that the search thread has not carried out. */
+  memorySearchMessagesMax: 4,
+  /** Changed memories that wait for the search thread; past it the index is built again. */
+  memorySearchChangesMax: 65_536,
+  memorySearchesWaitingMax: 256,
+  memorySearchTimeoutMs: 10_000,
+  /** A search thread that owes an answer and tells nothing for so long hangs. */
+  memorySearchStallMs: 30_000,
+  memorySearchStallCheckMs: 1_000,
+  memorySearchRestartMsMin: 250,
+  memorySearchRestartMsMax: 30_000,
+  memorySearchCloseGraceMs: 1_000,
+
+  // The stream of a tenant.
+  streamHeartbeatSMin: 30,
+  streamHeartbeatSMax: 3_600,
+  streamFiltersMax: 16,
+  /** What a connection past those that its key may have is told to wait. */
+  streamConnectionRetryS: 60,
+  streamRateWindowMs: 60_000,
+  healthIntervalMs: 30_000,
+  healthCheckIntervalMs: 1_000,
+  analyticsIntervalMs: 60_000,
+  /** Of requests and users that analytics and health count. */
+  trafficWindowMs: 15 * 60_000,
+  trafficBucketMs: 60_000,
+  /** Of the process as a whole, for health: the last minute, to five seconds. */
+  trafficHealthWindowMs: 60_000,
+  trafficHealthBucketMs: 5_000,
+  /** Tenants and users counted one by one within the window; those beyond are counted as none. */
+  trafficTenantsMax: 10_000,
+  trafficUsersMax: 100_000,
+  /** After its last connection a tenant is told of health and analytics still, for who comes back. */
+  followedTenantTtlMs: 10 * 60_000,
+  /** Tenants without a connection that are told still; past it those that left first are not. */
+  followedTenantsMax: 10_000,
+  /** Tenants that one transaction tells: each takes about 10 µs. */
+  announcedTenantsMax: 256,
 
   // WebSocket.
   /** uWebSockets.js gathers a message before anyone can count it, so it may be no whole upload. */
@@ -446,6 +541,11 @@ assert(limits.commitBytesMax * 2 <= limits.storeBytesMaxMin, 'a full group commi
 assert(
   limits.diskRemovalBytesMin * 2 < limits.diskReserveBytes,
   'additions leave room for removals',
+)
+assert(
+  limits.trafficWindowMs % limits.trafficBucketMs === 0 &&
+    limits.trafficHealthWindowMs % limits.trafficHealthBucketMs === 0,
+  'a window is whole buckets',
 )
 assert(limits.eventWriteBytesMax <= limits.topicFreshBytesMax, 'a batch must fit')
 assert(limits.webSocketBufferBytesMax <= limits.readerBufferBytesMax, 'one reader must fit')

@@ -42,14 +42,17 @@ export interface MemoryGaugeOptions {
  * below a low one.
  */
 export class MemoryGauge {
+  readonly bytesMax: number
   readonly #highBytes: number
   readonly #lowBytes: number
   readonly #onSample: (usedBytes: number) => void
   readonly #measure: () => number
   readonly #close: () => void
   #isShort = false
+  #usedBytes = 0
 
   constructor({ bytesMax, onSample, intervalMs, measure }: MemoryGaugeOptions) {
+    this.bytesMax = bytesMax
     this.#highBytes = bytesMax * limits.memoryHighShare
     this.#lowBytes = bytesMax * limits.memoryLowShare
     this.#onSample = onSample ?? (() => {})
@@ -68,8 +71,14 @@ export class MemoryGauge {
     return this.#isShort
   }
 
+  /** As of the last sample; 0 before the first. */
+  get usedBytes(): number {
+    return this.#usedBytes
+  }
+
   sample(): void {
     const usedBytes = this.#measure()
+    this.#usedBytes = usedBytes
     this.#isShort = usedBytes > (this.#isShort ? this.#lowBytes : this.#highBytes)
     this.#onSample(usedBytes)
   }

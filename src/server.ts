@@ -17,8 +17,14 @@ import { Spool } from './ingest/spool.ts'
 import { UploadService } from './ingest/uploads.ts'
 import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
+import { MemoryService } from './memories/memories.ts'
+import { MemorySearch } from './memories/memory-search.ts'
 import { MemoryGauge } from './memory.ts'
 import { createMetrics } from './metrics.ts'
+import { Announcer } from './monitor/announcer.ts'
+import { Health } from './monitor/health.ts'
+import { KeyAnnouncer } from './monitor/key-announcer.ts'
+import { TrafficMeter } from './monitor/traffic.ts'
 import { Decoder } from './pool/decoder.ts'
 import { MediaPool } from './pool/media-pool.ts'
 import { type WorkerOptions, WorkerPool } from './pool/pool.ts'
@@ -120,6 +126,15 @@ async function startParts(
   stops.unshift(() => jobWatch.close())
   const hub = new EventHub(store)
   stops.unshift(() => hub.close())
+  const search = new MemorySearch({ store, folder: join(config.dataDir, 'search'), log })
+  stops.unshift(() => search.close())
+  const memories = new MemoryService({ store, search, log })
+  const traffic = new TrafficMeter(clock)
+  const health = new Health({ store, memory, traffic, search: () => search.state, clock })
+  const monitor = new Announcer({ store, health, traffic, clock, log })
+  stops.unshift(() => monitor.close())
+  const keyAnnouncer = new KeyAnnouncer({ store, clock, log })
+  stops.unshift(() => keyAnnouncer.close())
   const transport = createTransport({
     config,
     log,
@@ -135,16 +150,22 @@ async function startParts(
     jobWatch,
     hub,
     memory,
+    memories,
+    monitor,
+    traffic,
   })
   stops.unshift(() => transport.close(limits.closeTimeoutMs))
   // Before a client may write to the spool.
   await mediaJobs.recover()
+  await keyAnnouncer.start()
   const { url } = await transport.listen(config.host, config.port)
   sessions.recover()
+  search.start()
   const { retentionHours: hours, retentionBytes: bytes } = config
   const retention = new Retention({ store, clock, log, metrics }, { hours, bytes })
   stops.unshift(() => retention.close())
   retention.start()
+  monitor.start()
   const { dataDir, workers } = config
   log.info({ url, dataDir, workers, ffmpeg: ffmpeg?.version ?? null }, 'listening')
   return url

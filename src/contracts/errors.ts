@@ -139,6 +139,13 @@ const catalogue = {
     suggestion: 'It may have been redriven or dropped; see GET /api/streaming/dlq',
     fields: Type.Object({ deadLetterId: Type.String() }),
   },
+  MEMORY_NOT_FOUND: {
+    status: 404,
+    error: 'Memory not found',
+    message: 'No memory found with this ID',
+    suggestion: 'See GET /api/v1/memories',
+    fields: Type.Object({ memoryId: Type.String() }),
+  },
   JOB_NOT_FOUND: {
     status: 404,
     error: 'Job not found',
@@ -289,6 +296,14 @@ const catalogue = {
     suggestion: 'Send again after Retry-After seconds',
     fields: Type.Object({ retryAfter: Type.Integer({ description: 'seconds' }) }),
   },
+  /** The index of memories is being built: after a start, or after its thread failed. */
+  SEARCH_NOT_READY: {
+    status: 503,
+    error: 'Search not ready',
+    message: 'The search index is being built',
+    suggestion: 'Send again after Retry-After seconds',
+    fields: Type.Object({ retryAfter: Type.Integer({ description: 'seconds' }) }),
+  },
   STORE_FULL: {
     status: 507,
     error: 'Insufficient storage',
@@ -355,7 +370,7 @@ export function errorBodySchema(code: ErrorCode): TSchema {
 
 /** The server cannot take this now; the client may come again. */
 export function retryLater(
-  code: 'SATURATED' | 'SHUTTING_DOWN' | 'WORKER_FAILED' | 'DECODER_MISSING',
+  code: 'SATURATED' | 'SHUTTING_DOWN' | 'WORKER_FAILED' | 'DECODER_MISSING' | 'SEARCH_NOT_READY',
   retryAfterS: number = limits.retryAfterS,
 ): Refusal {
   return new Refusal(code, { fields: { retryAfter: retryAfterS } })

@@ -57,8 +57,129 @@ export const sessionEvents = {
   gap: Type.Object({ ...common, fromEventId: Type.String(), toEventId: Type.String() }),
 } as const
 
+const Instant = Type.String({ format: 'date-time' })
+const Members = Type.Record(Type.String(), Type.Unknown())
+const NameOrNull = Type.Union([Type.String(), Type.Null()])
+const Percentage = Type.Number({ minimum: 0, maximum: 100, description: 'percent' })
+const ServiceStatus = Type.Union([
+  Type.Literal('healthy'),
+  Type.Literal('degraded'),
+  Type.Literal('unavailable'),
+])
+
+/** Events of a tenant that belong to no session: name to the schema of the data. */
+export const tenantEvents = {
+  'memory.created': Type.Object({
+    id: Type.String(),
+    content: Type.String(),
+    title: NameOrNull,
+    type: NameOrNull,
+    metadata: Members,
+    tags: Type.Array(Type.String()),
+    created_at: Instant,
+    created_by: Type.String(),
+  }),
+  'memory.updated': Type.Object({
+    id: Type.String(),
+    content: Type.String(),
+    title: NameOrNull,
+    type: NameOrNull,
+    metadata: Members,
+    tags: Type.Array(Type.String()),
+    updated_at: Instant,
+    updated_by: Type.String(),
+    changes: Type.Object(
+      {
+        content: Type.Boolean(),
+        title: Type.Boolean(),
+        type: Type.Boolean(),
+        metadata: Type.Boolean(),
+        tags: Type.Boolean(),
+      },
+      { description: 'what is not as it was before' },
+    ),
+  }),
+  'memory.deleted': Type.Object({
+    id: Type.String(),
+    metadata: Type.Record(Type.String(), Type.Unknown(), {
+      description: 'as it was, so that filters find it',
+    }),
+    deleted_at: Instant,
+    deleted_by: Type.String(),
+    reason: Type.String(),
+  }),
+  'search.performed': Type.Object({
+    query: Type.String(),
+    results_count: Type.Integer(),
+    execution_time: Type.Number({ description: 'milliseconds' }),
+    user_id: Type.String(),
+    timestamp: Instant,
+    filters: Members,
+  }),
+  'user.activity': Type.Object({
+    user_id: Type.String(),
+    action: Type.String(),
+    resource_type: Type.String(),
+    resource_id: Type.String(),
+    metadata: Members,
+    timestamp: Instant,
+  }),
+  'system.health': Type.Object({
+    status: ServiceStatus,
+    timestamp: Instant,
+    metrics: Type.Object({
+      cpu_usage: Percentage,
+      memory_usage: Percentage,
+      response_time: Type.Number({ description: 'milliseconds' }),
+      error_rate: Percentage,
+    }),
+    services: Type.Object({ api: ServiceStatus, database: ServiceStatus, search: ServiceStatus }),
+  }),
+  'analytics.update': Type.Object({
+    total_memories: Type.Integer(),
+    total_searches: Type.Integer(),
+    total_operations: Type.Integer(),
+    active_users: Type.Integer(),
+    avg_response_time: Type.Number({ description: 'milliseconds' }),
+    success_rate: Percentage,
+    generated_at: Instant,
+  }),
+} as const
+
+export type TenantEventName = keyof typeof tenantEvents
+export type TenantEventData<N extends TenantEventName> = Static<(typeof tenantEvents)[N]>
+
+/** Of one connection to `/api/v1/stream`, never stored. */
+export const connectionEvents = {
+  heartbeat: Type.Object({
+    timestamp: Instant,
+    status: ServiceStatus,
+    connection_id: Type.String(),
+  }),
+  error: Type.Object({
+    code: Type.Union([
+      Type.Literal('CONNECTION_ERROR'),
+      Type.Literal('AUTH_ERROR'),
+      Type.Literal('RATE_LIMITED'),
+    ]),
+    message: Type.String(),
+    retry_after: Type.Integer({ description: 'milliseconds' }),
+  }),
+} as const
+
+export type ConnectionEventName = keyof typeof connectionEvents
+export type ConnectionEventData<N extends ConnectionEventName> = Static<
+  (typeof connectionEvents)[N]
+>
+
 export type SessionEventName = keyof typeof sessionEvents
 export type SessionEventData<N extends SessionEventName> = Static<(typeof sessionEvents)[N]>
+
+/** What a subscriber to a tenant may ask for by name. A gap is told of unasked. */
+export const selectableEvents: readonly string[] = [
+  ...Object.keys(tenantEvents),
+  ...Object.keys(sessionEvents).filter((name) => name !== 'gap'),
+]
 
 /** After one of these the stream of a session ends. */
 export const terminalEvents: ReadonlySet<string> = new Set([

@@ -1,15 +1,20 @@
-import { type SessionEventData, type StoredEvent, terminalEvents } from '../contracts/events.ts'
+import assert from 'node:assert/strict'
+import type { StoredEvent } from '../contracts/events.ts'
 import { limits } from '../limits.ts'
 import type { SessionRow, Store } from '../store/interfaces.ts'
-import { type Place, Topic, withinWrite } from './topic.ts'
+import { type Feed, type Look, type Page, SessionFeed, TenantFeed } from './feed.ts'
+import { Candidate, type Selection } from './selection.ts'
+import type { Topic } from './topic.ts'
+import { Topics } from './topics.ts'
 
 /** `gone`: retention has taken the session. */
 export type EndReason = 'terminal' | 'stopping' | 'gone'
 
 export interface SubscribeOptions {
   readonly tenant: number
-  /** Internal number of the session. */
-  readonly session: number
+  /** Internal number of the session, null for what `selection` takes of the whole tenant. */
+  readonly session: number | null
+  readonly selection?: Selection
   /** Everything with a greater number is delivered; 0 is the whole retained log. */
   readonly after: number
   /**
@@ -17,29 +22,35 @@ export interface SubscribeOptions {
    * and the same array. False: the socket takes no more for now, so nothing comes until `resume`.
    */
   deliver(events: readonly StoredEvent[]): boolean
+  /** How many events it may be given now; without it, any number. */
+  room?(): number
+  /** There is more than it has room for, and nothing comes until `resume`. */
+  onFull?(): void
   /** Called once, unless the subscriber closed the subscription itself. */
   onEnd(reason: EndReason): void
 }
 
 export interface Subscription {
-  /** The socket takes bytes again. */
+  /**
+   * The number up to which all events were given or passed over: who comes back with it misses
+   * nothing and gets nothing twice.
+   */
+  readonly position: number
+  /** The socket takes bytes again, or there is room again. */
   resume(): void
   close(): void
 }
 
-/** What a look into the log from a cursor finds: events, or why there are none. */
-type Page = readonly StoredEvent[] | 'live' | 'terminal' | 'gone'
-
 /**
  * Delivers what is stored. A subscriber is a cursor into the log: while it is behind, it reads
  * pages of the log; once a read finds nothing more it is live and gets events as they are
- * published. A subscriber whose socket is full falls back to its cursor, so nobody's slowness
- * holds memory here, and nobody misses anything: of what retention dropped before it was read, a
- * `gap` event tells.
+ * published. A subscriber whose socket is full, or who has had as many events as it may, falls
+ * back to its cursor, so nobody's slowness holds memory here, and nobody misses anything: of what
+ * retention dropped before it was read, a `gap` event tells.
  */
 export class EventHub {
   readonly #store: Store
-  readonly #topics = new Map<number, Topic<Cursor>>()
+  readonly #topics = new Topics<Cursor>()
   /** Topics that have something for those who are live. */
   readonly #dueTopics = new Set<Topic<Cursor>>()
   /** Those who read the log. */
@@ -58,13 +69,8 @@ export class EventHub {
   }
 
   subscribe(options: SubscribeOptions): Subscription {
-    let topic = this.#topics.get(options.session)
-    if (topic === undefined) {
-      topic = new Topic(options.tenant, options.session)
-      this.#topics.set(options.session, topic)
-    }
-    const cursor = new Cursor(this, topic, options)
-    topic.all.add(cursor)
+    const cursor = new Cursor(this, this.#topics.of(this.#feed(options)), options)
+    cursor.topic.all.add(cursor)
     this.#count += 1
     if (this.#closed) setImmediate(() => this.#end(cursor, 'stopping'))
     else this.replay(cursor)
@@ -82,7 +88,7 @@ export class EventHub {
     if (this.#closed) return
     this.#closed = true
     if (this.#turn !== null) clearImmediate(this.#turn)
-    for (const topic of [...this.#topics.values()]) {
+    for (const topic of this.#topics.all()) {
       topic.pages.clear()
       for (const cursor of [...topic.all]) {
         this.#finish(cursor)
@@ -93,7 +99,7 @@ export class EventHub {
 
   /** From the next turn on the subscriber reads the log from its cursor. */
   replay(cursor: Cursor): void {
-    cursor.topic.live.delete(cursor)
+    cursor.leaveLive()
     this.#dueReplays.add(cursor)
     this.#takeTurn()
   }
@@ -104,26 +110,54 @@ export class EventHub {
     this.#count -= 1
     this.#dueReplays.delete(cursor)
     const { topic } = cursor
-    topic.live.delete(cursor)
+    cursor.leaveLive()
     topic.all.delete(cursor)
     if (topic.all.size > 0) return
-    this.#topics.delete(topic.session)
+    this.#topics.delete(topic)
     this.#dueTopics.delete(topic)
   }
 
+  #feed({ tenant, session, selection }: SubscribeOptions): Feed {
+    if (session !== null) return new SessionFeed(this.#store, tenant, session)
+    assert(selection !== undefined, 'a session or a selection')
+    return new TenantFeed(this.#store, tenant, selection)
+  }
+
   #publish(events: readonly StoredEvent[]): void {
+    let left: number = limits.topicOffersPerTurnMax
+    const leftToLog = new Set<number>()
     for (const event of events) {
-      const topic = event.session === null ? undefined : this.#topics.get(event.session)
-      // Whoever is not live finds it in the log.
-      if (topic === undefined || topic.live.size === 0) continue
-      if (topic.publish(event)) {
-        this.#dueTopics.add(topic)
-      } else {
-        for (const cursor of [...topic.live]) this.replay(cursor)
-        this.#dueTopics.delete(topic)
+      const candidate = new Candidate(event)
+      if (event.session !== null) this.#offer(this.#topics.ofSession(event.session), candidate)
+      if (leftToLog.has(event.tenant)) continue
+      for (const topic of this.#topics.ofTenant(event.tenant)) {
+        this.#offer(topic, candidate)
+        left -= 1
       }
+      if (left > 0) continue
+      leftToLog.add(event.tenant)
+      for (const topic of this.#topics.ofTenant(event.tenant)) this.#leaveToLog(topic)
     }
     if (this.#dueTopics.size > 0) this.#takeTurn()
+  }
+
+  #offer(topic: Topic<Cursor> | undefined, candidate: Candidate): void {
+    // Whoever is not live finds it in the log.
+    if (topic === undefined || topic.live.size === 0) return
+    if (!topic.feed.takes(candidate)) {
+      topic.pass(candidate.event.number)
+    } else if (topic.publish(candidate.event)) {
+      this.#dueTopics.add(topic)
+    } else {
+      this.#leaveToLog(topic)
+    }
+  }
+
+  /** Too much waits for those who are live, or takes too long: they read it in their own turns. */
+  #leaveToLog(topic: Topic<Cursor>): void {
+    for (const cursor of [...topic.live]) this.replay(cursor)
+    topic.drop()
+    this.#dueTopics.delete(topic)
   }
 
   #takeTurn(): void {
@@ -141,19 +175,19 @@ export class EventHub {
     let left: number = limits.deliveriesPerTurnMax
     for (const topic of [...this.#dueTopics]) {
       for (; left > 0; left -= 1) {
-        const step = topic.next()
-        if (step === null) break
-        this.#give(step.to, step.events)
+        const cursor = topic.next()
+        if (cursor === null) break
+        this.#give(cursor, topic.batch)
       }
       this.#dueTopics.delete(topic)
-      // Behind the others: a session of thousands of subscribers must not keep the next one
-      // waiting.
+      // Behind the others: a topic of thousands of subscribers must not keep the next one waiting.
       if (topic.hasMore) this.#dueTopics.add(topic)
       if (left === 0) return
     }
   }
 
   #replayDue(): void {
+    const startedAtMs = performance.now()
     let reads = 0
     let left = Math.min(limits.replaysPerTurnMax, this.#dueReplays.size)
     const topics = new Set<Topic<Cursor>>()
@@ -161,7 +195,11 @@ export class EventHub {
       if (left === 0) break
       const { topic } = cursor
       // Reading the log takes the main thread, but many are at the same event.
-      if (!topic.pages.has(cursor.position) && ++reads > limits.replayReadsPerTurnMax) break
+      if (!topic.pages.has(cursor.position)) {
+        if (reads >= limits.replayReadsPerTurnMax) break
+        if (reads > 0 && performance.now() - startedAtMs > limits.replayTurnMs) break
+        reads += 1
+      }
       left -= 1
       topics.add(topic)
       this.#dueReplays.delete(cursor)
@@ -172,65 +210,53 @@ export class EventHub {
 
   /** One page of the log for one subscriber. */
   #advance(cursor: Cursor): void {
-    const page = this.#page(cursor)
+    const look = this.#look(cursor)
     // Reads see what is flushed, and publishing follows in the same thread: nothing falls between.
-    if (page === 'live') cursor.topic.live.add(cursor)
-    else if (typeof page === 'string') this.#end(cursor, page)
-    else if (this.#give(cursor, page)) this.replay(cursor)
+    if (look === 'live') cursor.topic.live.add(cursor)
+    else if (typeof look === 'string') this.#end(cursor, look)
+    else if (this.#give(cursor, look)) this.replay(cursor)
   }
 
   /** True where the subscriber takes more. */
-  #give(cursor: Cursor, events: readonly StoredEvent[]): boolean {
-    const last = events[events.length - 1]
-    if (last === undefined || last.number <= cursor.position) return true
-    const isNew = (events[0] as StoredEvent).number > cursor.position
-    const fresh = isNew ? events : events.filter(({ number }) => number > cursor.position)
-    cursor.position = last.number
-    const takesMore = cursor.options.deliver(fresh)
+  #give(cursor: Cursor, page: Page): boolean {
+    if (page.through <= cursor.reached) return true
+    const fresh = eventsAfter(page.events, cursor.reached)
+    const room = cursor.options.room?.() ?? Number.POSITIVE_INFINITY
+    const given = fresh.length <= room ? fresh : fresh.slice(0, room)
+    const last = given[given.length - 1]
+    if (given === fresh) cursor.reached = page.through
+    else if (last !== undefined) cursor.reached = last.number
+    const takesMore = last === undefined || cursor.options.deliver(given)
     if (cursor.isClosed) return false
-    if (terminalEvents.has(last.name)) {
+    if (last !== undefined && cursor.topic.feed.endsWith(last)) {
       this.#end(cursor, 'terminal')
       return false
     }
-    if (!takesMore) cursor.block()
-    return takesMore
+    const isFull = given !== fresh
+    if (!takesMore || isFull) cursor.block()
+    if (isFull) cursor.options.onFull?.()
+    return takesMore && !isFull
   }
 
   /** The live ones get the rest of what was published, the others a page. */
   #finish(cursor: Cursor): void {
     const isLive = cursor.topic.live.has(cursor)
+    if (isLive && !cursor.topic.hasMore) return
     for (;;) {
       if (cursor.isClosed || cursor.isBlocked) return
-      const page = this.#page(cursor)
-      if (typeof page === 'string') return
-      this.#give(cursor, page)
+      const look = this.#look(cursor)
+      if (typeof look === 'string') return
+      this.#give(cursor, look)
       if (!isLive) return
     }
   }
 
-  #page(cursor: Cursor): Page {
-    const { topic, position } = cursor
+  #look({ topic, position }: Cursor): Look {
     const known = topic.pages.get(position)
     if (known !== undefined) return known
-    const page = this.#read(topic, position)
-    if (typeof page !== 'string') topic.pages.set(position, page)
-    return page
-  }
-
-  #read({ tenant, session }: Place, position: number): Page {
-    const { events, sessions } = this.#store
-    const found = events.ofSession(tenant, session, position, limits.eventReplayPageMax)
-    // As it is stored, in the same turn: the row in use may still be that from before the drop.
-    const row = sessions.stored(session)
-    if (row === null) return 'gone'
-    const dropped = row.eventsDroppedThrough
-    if (position < dropped) {
-      const kept = found.filter(({ number }) => number > dropped)
-      return withinWrite([gapEvent(row, position), ...kept])
-    }
-    if (found.length > 0) return withinWrite(found)
-    // Its terminal event was dropped too, or the subscriber has come with a later one.
-    return row.endedAtMs === null ? 'live' : 'terminal'
+    const look = topic.feed.read(position)
+    if (typeof look !== 'string') topic.pages.set(position, look)
+    return look
   }
 
   #end(cursor: Cursor, reason: EndReason): void {
@@ -240,28 +266,17 @@ export class EventHub {
   }
 }
 
-/** Tells what retention dropped after this position. Its own id is where a reader goes on. */
-function gapEvent(session: SessionRow, position: number): StoredEvent {
-  const dropped = session.eventsDroppedThrough
-  const data: SessionEventData<'gap'> = {
-    sessionId: session.id,
-    timestamp: new Date().toISOString(),
-    fromEventId: `event_${position + 1}`,
-    toEventId: `event_${dropped}`,
-  }
-  return {
-    tenant: session.tenant,
-    number: dropped,
-    session: session.number,
-    name: 'gap',
-    data: JSON.stringify(data),
-  }
+/** The same array where all of it comes after the number. */
+function eventsAfter(events: readonly StoredEvent[], after: number): readonly StoredEvent[] {
+  const [first] = events
+  if (first === undefined || first.number > after) return events
+  return events.filter(({ number }) => number > after)
 }
 
 /** How far one subscriber is. */
 class Cursor implements Subscription {
-  /** The number of the event that it was given last. */
-  position: number
+  /** The newest event that it was given, or a later one that was passed over then. */
+  reached: number
   isBlocked = false
   isClosed = false
 
@@ -270,13 +285,24 @@ class Cursor implements Subscription {
     readonly topic: Topic<Cursor>,
     readonly options: SubscribeOptions,
   ) {
-    this.position = options.after
+    this.reached = options.after
+  }
+
+  get position(): number {
+    const { topic, reached } = this
+    return topic.live.has(this) ? Math.max(reached, topic.settled) : reached
+  }
+
+  /** What is passed over while many are live is counted for them together. */
+  leaveLive(): void {
+    this.reached = this.position
+    this.topic.live.delete(this)
   }
 
   /** What comes meanwhile is in the log. */
   block(): void {
     this.isBlocked = true
-    this.topic.live.delete(this)
+    this.leaveLive()
   }
 
   resume(): void {

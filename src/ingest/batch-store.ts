@@ -1,4 +1,6 @@
+import type { Actor } from '../contracts/actor.ts'
 import type { JournalEntry, SessionRow, Transaction } from '../store/interfaces.ts'
+import { tellJob } from './activity.ts'
 import type { AdmittedUpload, Batch, BatchEntry } from './batch.ts'
 import { type BatchAtoms, type BatchContent, type BatchItem, storeContent } from './batch-atoms.ts'
 import type { Diagnosis } from './batch-failure.ts'
@@ -194,9 +196,10 @@ export function storeExtraBatch(
   })
 }
 
-/** Takes back a queued upload whose job is cancelled. */
+/** Takes back a queued upload whose job is cancelled by somebody. */
 export function dropUpload(
   transaction: Transaction,
+  actor: Actor,
   { session: number, batch, number: entry, job: jobNumber, content }: JournalEntry,
   records: number,
 ): void {
@@ -206,7 +209,10 @@ export function dropUpload(
   for (const { hash } of items) transaction.releaseBlob(session.tenant, hash)
   session.recordsQueued -= records
   session.recordsCancelled += records
-  if (jobNumber !== null) endJob(transaction, transaction.job(jobNumber), 'cancelled')
+  if (jobNumber === null) return
+  const job = transaction.job(jobNumber)
+  endJob(transaction, job, 'cancelled')
+  tellJob(transaction, actor, 'cancel', job, session.id)
 }
 
 /** A batch that has failed before was announced with its first failure. */

@@ -1,4 +1,5 @@
 import type { Alarm } from '../clock.ts'
+import type { Actor } from '../contracts/actor.ts'
 import type { UploadReply } from '../contracts/http.ts'
 import type { DecodedContent, RejectedRecords } from '../contracts/tasks.ts'
 
@@ -24,8 +25,9 @@ export interface IdempotentUpload {
   readonly fingerprint: Uint8Array
 }
 
-/** How long the steps took that are over when a job begins. */
+/** Who asks for a job, and how long the steps took that are over when it begins. */
 export interface JobRequest {
+  readonly actor: Actor
   readonly uploadMs: number
   readonly validationMs: number
 }

@@ -1,4 +1,5 @@
 import { type Clock, settledWithin } from '../clock.ts'
+import type { Actor } from '../contracts/actor.ts'
 import type { SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
@@ -192,7 +193,7 @@ export class Batcher {
    * Takes what a job waits for back: its upload leaves its batch, and a batch that it redrives and that is
    * not at work becomes a dead letter again.
    */
-  async cancelJob(job: JobRow): Promise<void> {
+  async cancelJob(actor: Actor, job: JobRow): Promise<void> {
     for (const batch of [...this.#unsettled]) {
       if (this.#isRedrivenBy(batch, job.number)) {
         if (!batch.isAtWork) await this.#giveUp(batch)
@@ -201,18 +202,18 @@ export class Batcher {
       const entry = batch.entries.find((candidate) => candidate.job === job.number)
       if (entry === undefined) continue
       await entry.journaling
-      await this.#dropUpload(batch, entry)
+      await this.#dropUpload(actor, batch, entry)
     }
   }
 
-  async #dropUpload(batch: Batch, entry: BatchEntry): Promise<void> {
+  async #dropUpload(actor: Actor, batch: Batch, entry: BatchEntry): Promise<void> {
     const { store } = this.#services
     const stored = store.journal
       .batch(this.#session, batch.number)
       .find(({ number }) => number === entry.journalNumber)
     await store.commit((transaction) => {
       if (batch.applied || stored === undefined) return
-      dropUpload(transaction, stored, entry.records)
+      dropUpload(transaction, actor, stored, entry.records)
       // At once, because a unit of the same transaction may turn the batch into atoms. That this one is
       // not stored after all only a disk that fails can bring about, and then the process ends.
       batch.remove(entry)

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import type { Actor } from '../contracts/actor.ts'
 import { invalidBody, Refusal, retryLater } from '../contracts/errors.ts'
 import type { RedriveSelection } from '../contracts/http.ts'
 import type { ReadBlock } from '../contracts/tasks.ts'
@@ -99,14 +100,21 @@ export class DeadLetterService {
   }
 
   /** Removes a dead letter and what it holds. Throws DEAD_LETTER_NOT_FOUND. */
-  async drop(tenant: number, id: string): Promise<void> {
+  async drop(actor: Actor, id: string): Promise<void> {
     await this.#store.commit((transaction) => {
-      const row = transaction.deadLetter(tenant, id)
+      const row = transaction.deadLetter(actor.tenant, id)
       if (row === null) throw deadLetterNotFound(id)
       const session = transaction.session(row.session)
       transaction.dropJournal(session, row.batch)
       session.deadLetters -= 1
       transaction.deleteDeadLetter(row)
+      transaction.appendActivity(actor.tenant, {
+        user: actor.user,
+        action: 'delete',
+        resourceType: 'dead_letter',
+        resourceId: id,
+        metadata: { sessionId: session.id, code: row.code, records: row.records },
+      })
     })
     this.#log.info({ deadLetterId: id }, 'dead letter dropped')
   }
@@ -116,7 +124,8 @@ export class DeadLetterService {
    * last of them; oldest first, `limits.redriveSelectionMax` at most. Throws DEAD_LETTER_NOT_FOUND
    * where one that is named is not there or nothing is selected, SESSION_NOT_FOUND, INVALID_BODY.
    */
-  async redrive(tenant: number, selection: RedriveSelection): Promise<JobRow> {
+  async redrive(actor: Actor, selection: RedriveSelection): Promise<JobRow> {
+    const { tenant } = actor
     const { deadLetterIds, all } = selection
     if (all === true && Object.keys(selection).length > 1) {
       throw invalidBody('all', 'it to stand alone, because the others narrow the selection')
@@ -137,8 +146,9 @@ export class DeadLetterService {
       if (rows.length === 0) throw nothingSelected()
       const sessions = new Set(rows.map((row) => row.session))
       const [only] = sessions
-      const job = createRedriveJob(transaction, tenant, {
-        session: sessions.size === 1 ? (only ?? null) : null,
+      const isOne = sessions.size === 1 && only !== undefined
+      const job = createRedriveJob(transaction, actor, {
+        session: isOne ? transaction.session(only) : null,
         batches: rows.length,
         records: rows.reduce((sum, row) => sum + row.records, 0),
       })

@@ -1,5 +1,7 @@
+import type { Actor } from '../contracts/actor.ts'
 import { Refusal } from '../contracts/errors.ts'
 import type { JobRow, Store } from '../store/interfaces.ts'
+import { tellJob } from './activity.ts'
 import { endJob } from './jobs.ts'
 import type { MediaJobService } from './media-jobs.ts'
 import type { SessionService } from './sessions.ts'
@@ -32,28 +34,32 @@ export class JobService {
    * queued upload is taken back; dead letters that are not at work yet stay dead letters. Throws
    * JOB_NOT_FOUND, and JOB_STATE_CONFLICT where it has ended.
    */
-  async cancel(tenant: number, jobId: string): Promise<JobRow> {
-    const job = this.find(tenant, jobId)
+  async cancel(actor: Actor, jobId: string): Promise<JobRow> {
+    const job = this.find(actor.tenant, jobId)
     requireOpen(job)
-    const row = await this.#cancel(job)
+    const row = await this.#cancel(actor, job)
     if (row.status !== 'cancelled') requireOpen(row)
     return row
   }
 
-  async #cancel(job: JobRow): Promise<JobRow> {
+  async #cancel(actor: Actor, job: JobRow): Promise<JobRow> {
     switch (job.kind) {
       case 'media':
-        return this.#mediaJobs.cancel(job)
-      case 'redrive':
+        return this.#mediaJobs.cancel(actor, job)
+      case 'redrive': {
+        const session = job.session === null ? null : this.#store.sessions.get(job.session)
         // First, so that what is done after a crash is the same.
         await this.#store.commit((transaction) => {
           const row = transaction.job(job.number)
-          if (row.endedAtMs === null) endJob(transaction, row, 'cancelled')
+          if (row.endedAtMs !== null) return
+          endJob(transaction, row, 'cancelled')
+          tellJob(transaction, actor, 'cancel', row, session?.id ?? null)
         })
         break
+      }
       case 'upload':
     }
-    await this.#sessions.cancelJob(job)
+    await this.#sessions.cancelJob(actor, job)
     return this.#store.jobs.get(job.number) ?? job
   }
 }

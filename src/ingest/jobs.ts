@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import type { Actor } from '../contracts/actor.ts'
 import { extendChain } from '../contracts/hash-chain.ts'
 import type { JobRow, JobStep, MediaFile, SessionRow, Transaction } from '../store/interfaces.ts'
+import { tellJob } from './activity.ts'
 import type { JobRequest } from './batch.ts'
 
 /**
@@ -19,9 +21,9 @@ export function createUploadJob(
   transaction: Transaction,
   session: SessionRow,
   records: number,
-  { uploadMs, validationMs }: JobRequest,
+  { actor, uploadMs, validationMs }: JobRequest,
 ): JobRow {
-  return transaction.createJob({
+  const job = transaction.createJob({
     ...newJob(transaction.nowMs),
     tenant: session.tenant,
     session: session.number,
@@ -34,6 +36,8 @@ export function createUploadJob(
     batchesLeft: 1,
     media: null,
   })
+  tellJob(transaction, actor, 'create', job, session.id)
+  return job
 }
 
 /** A job that takes a spooled file apart. */
@@ -41,10 +45,10 @@ export function createMediaJob(
   transaction: Transaction,
   session: SessionRow,
   media: MediaFile,
-  uploadMs: number,
+  { actor, uploadMs }: { readonly actor: Actor; readonly uploadMs: number },
 ): JobRow {
   session.openJobs += 1
-  return transaction.createJob({
+  const job = transaction.createJob({
     ...newJob(transaction.nowMs),
     tenant: session.tenant,
     session: session.number,
@@ -57,18 +61,21 @@ export function createMediaJob(
     batchesLeft: 0,
     media,
   })
+  tellJob(transaction, actor, 'create', job, session.id)
+  return job
 }
 
 /** A job that is done when each of these dead letters is atoms or a dead letter again. */
 export function createRedriveJob(
   transaction: Transaction,
-  tenant: number,
-  deadLetters: { session: number | null; batches: number; records: number },
+  actor: Actor,
+  deadLetters: { session: SessionRow | null; batches: number; records: number },
 ): JobRow {
-  return transaction.createJob({
+  const { session } = deadLetters
+  const job = transaction.createJob({
     ...newJob(transaction.nowMs),
-    tenant,
-    session: deadLetters.session,
+    tenant: actor.tenant,
+    session: session?.number ?? null,
     kind: 'redrive',
     step: 'atomization',
     stepDurationsMs: {},
@@ -77,6 +84,8 @@ export function createRedriveJob(
     batchesLeft: deadLetters.batches,
     media: null,
   })
+  tellJob(transaction, actor, 'create', job, session?.id ?? null)
+  return job
 }
 
 /** What of a batch has become atoms for a job. `digests` are 32 bytes each, in commit order. */

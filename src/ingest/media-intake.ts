@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
+import type { Actor } from '../contracts/actor.ts'
 import type { MediaType } from '../contracts/media.ts'
 import type { SpooledFile } from './spool.ts'
 
 /** A media file as the front door hands it over: whole, on disk, and nobody else's. */
 export interface MediaUpload {
+  readonly actor: Actor
   readonly spooled: SpooledFile
   /** Lower case, without parameters: a key of `mediaTypes`. */
   readonly contentType: string

@@ -1,8 +1,10 @@
+import type { Actor } from '../contracts/actor.ts'
 import { extendChain } from '../contracts/hash-chain.ts'
 import type { MediaCheckpoint } from '../contracts/media.ts'
 import type { MediaMessage } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
 import type { JobRow, MediaFile, SessionRow, Transaction } from '../store/interfaces.ts'
+import { tellJob } from './activity.ts'
 import { appendItem } from './batch-atoms.ts'
 import { storeExtraBatch } from './batch-store.ts'
 import { endJob, endStep, type JobError } from './jobs.ts'
@@ -149,14 +151,19 @@ export function storeMediaFailed(
   })
 }
 
-/** False where it has ended by then. */
-export function storeMediaCancelled(transaction: Transaction, number: number): boolean {
+/** False where it has ended by then. `actor` is null where nobody asked for it by itself. */
+export function storeMediaCancelled(
+  transaction: Transaction,
+  actor: Actor | null,
+  number: number,
+): boolean {
   const job = transaction.job(number)
   if (job.endedAtMs !== null) return false
   // What was gone over beyond the last atom is not kept.
   job.itemsProcessed = mediaOf(job).checkpoint.position
   endStep(job, transaction.nowMs)
   endJob(transaction, job, 'cancelled')
+  tellJob(transaction, actor, 'cancel', job, sessionOf(transaction, job).id)
   return true
 }
 

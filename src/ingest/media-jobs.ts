@@ -1,3 +1,4 @@
+import type { Actor } from '../contracts/actor.ts'
 import { retryLater } from '../contracts/errors.ts'
 import type { MediaType } from '../contracts/media.ts'
 import { limits } from '../limits.ts'
@@ -117,7 +118,7 @@ export class MediaJobService {
       if (row.status !== 'active') {
         throw stateConflict(row.id, row.status, `The session is ${row.status} and takes no uploads`)
       }
-      const created = createMediaJob(transaction, row, newMediaFile(row, upload), upload.uploadMs)
+      const created = createMediaJob(transaction, row, newMediaFile(row, upload), upload)
       row.bytesReceived += upload.spooled.bytes
       row.lastActivityAtMs = transaction.nowMs
       const given = jobAnswer(row, created)
@@ -134,24 +135,25 @@ export class MediaJobService {
   /**
    * Stops a job's thread and decoder and resolves with its row, which has ended by then: cancelled, or
    * otherwise where that was quicker. Throws what the store throws; the job is stopped all the same, and
-   * its cancelling is stored as soon as that is possible.
+   * its cancelling is stored as soon as that is possible. `actor` is null where nobody asked for it by
+   * itself: its session is cancelled.
    */
-  async cancel(job: JobRow): Promise<JobRow> {
+  async cancel(actor: Actor | null, job: JobRow): Promise<JobRow> {
     this.#cancelling.add(job.number)
     const at = this.#waiting.findIndex((waiting) => waiting.job === job.number)
     if (at !== -1) this.#waiting.splice(at, 1)
     const running = this.#running.get(job.number)
     running?.aborter.abort('cancel' satisfies StopReason)
     await running?.over
-    await this.#storeCancel(job)
+    await this.#storeCancel(actor, job)
     return this.#services.store.jobs.get(job.number) ?? job
   }
 
-  async #storeCancel(job: JobRow): Promise<void> {
+  async #storeCancel(actor: Actor | null, job: JobRow): Promise<void> {
     const { store, clock } = this.#services
     try {
       const isCancelled = await store.commit((transaction) =>
-        storeMediaCancelled(transaction, job.number),
+        storeMediaCancelled(transaction, actor, job.number),
       )
       this.#cancelling.delete(job.number)
       if (isCancelled) await this.#ended(job)
@@ -159,7 +161,7 @@ export class MediaJobService {
       if (!this.#closed) {
         clock.after(limits.storeRetryDelayMsMax, () => {
           // It is logged with each attempt that fails.
-          this.#storeCancel(job).catch(() => undefined)
+          this.#storeCancel(actor, job).catch(() => undefined)
         })
       }
       this.#services.log.warn({ err: error, jobId: job.id }, 'a cancelled job is not stored yet')
@@ -180,7 +182,7 @@ export class MediaJobService {
     const { store, log } = this.#services
     for (const job of store.jobs.openMedia()) {
       if (job.session !== session) continue
-      this.cancel(job).catch((error: unknown) => {
+      this.cancel(null, job).catch((error: unknown) => {
         log.error({ err: error, jobId: job.id }, 'a job could not be cancelled')
       })
     }

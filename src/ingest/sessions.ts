@@ -1,4 +1,5 @@
 import { type Alarm, settledWithin } from '../clock.ts'
+import type { Actor } from '../contracts/actor.ts'
 import { Refusal, retryLater, sessionNotFound } from '../contracts/errors.ts'
 import {
   type EndSession,
@@ -8,10 +9,11 @@ import {
 } from '../contracts/http.ts'
 import { limits } from '../limits.ts'
 import type { JobRow, Page, SessionFilter, SessionRow, Transaction } from '../store/interfaces.ts'
+import { tellSession } from './activity.ts'
 import { Batcher, type BatcherServices } from './batcher.ts'
 import { Gate } from './gate.ts'
 import { newSession, sessionSettings } from './new-session.ts'
-import { type Ending, endSession } from './session-end.ts'
+import { type Ending, endSession, storeEnding } from './session-end.ts'
 import { appendSessionEvent } from './session-events.ts'
 import { requireMove, stateConflict } from './session-state.ts'
 
@@ -80,7 +82,8 @@ export class SessionService {
   /**
    * Throws SESSION_LIMIT_REACHED, INVALID_BODY and SCHEMA_NOT_FOUND, and what the store throws.
    */
-  async start(tenant: number, request: StartSession): Promise<SessionRow> {
+  async start(actor: Actor, request: StartSession): Promise<SessionRow> {
+    const { tenant } = actor
     if ((this.#openCounts.get(tenant) ?? 0) >= limits.openSessionsMax) {
       throw new Refusal('SESSION_LIMIT_REACHED', {
         fields: { maxOpenSessions: limits.openSessionsMax },
@@ -88,7 +91,7 @@ export class SessionService {
     }
     this.#countOpen(tenant, 1)
     try {
-      return await this.#start(tenant, request)
+      return await this.#start(actor, request)
     } catch (error) {
       this.#countOpen(tenant, -1)
       throw error
@@ -101,14 +104,16 @@ export class SessionService {
     else this.#openCounts.set(tenant, count)
   }
 
-  #start(tenant: number, request: StartSession): Promise<SessionRow> {
+  #start(actor: Actor, request: StartSession): Promise<SessionRow> {
     const { store } = this.#services
+    const { tenant } = actor
     const settings = sessionSettings(store.schemas, tenant, request)
     return store.commit((transaction) => {
       const row = transaction.createSession(newSession(tenant, settings, transaction.nowMs))
       requireMove(row, 'active')
       row.status = 'active'
       appendSessionEvent(transaction, row, 'session-started', {})
+      tellSession(transaction, actor, 'create', row)
       return row
     })
   }
@@ -156,9 +161,9 @@ export class SessionService {
   }
 
   /** Takes back what a job on journaled batches waits for. */
-  async cancelJob(job: JobRow): Promise<void> {
+  async cancelJob(actor: Actor, job: JobRow): Promise<void> {
     for (const [session, { batcher }] of [...this.#live]) {
-      if (job.session === null || job.session === session) await batcher.cancelJob(job)
+      if (job.session === null || job.session === session) await batcher.cancelJob(actor, job)
     }
   }
 
@@ -173,28 +178,30 @@ export class SessionService {
     return this.#live.get(row.number)?.batcher.currentBatch ?? row.nextBatch
   }
 
-  async pause(tenant: number, sessionId: string): Promise<SessionRow> {
-    const row = this.find(tenant, sessionId)
+  async pause(actor: Actor, sessionId: string): Promise<SessionRow> {
+    const row = this.find(actor.tenant, sessionId)
     requireMove(row, 'paused')
     const live = this.#liveSession(row)
     const before = live.refusing
     live.refusing ??= 'paused'
     try {
-      return await this.#move(row, 'paused', (transaction, session) =>
-        appendSessionEvent(transaction, session, 'session-paused', {}),
-      )
+      return await this.#move(row, 'paused', (transaction, session) => {
+        appendSessionEvent(transaction, session, 'session-paused', {})
+        tellSession(transaction, actor, 'pause', session)
+      })
     } catch (error) {
       if (live.refusing === 'paused') live.refusing = before
       throw error
     }
   }
 
-  async resume(tenant: number, sessionId: string): Promise<SessionRow> {
-    const row = this.find(tenant, sessionId)
+  async resume(actor: Actor, sessionId: string): Promise<SessionRow> {
+    const row = this.find(actor.tenant, sessionId)
     if (row.status !== 'paused') requireMove(row, 'active')
-    const resumed = await this.#move(row, 'active', (transaction, session) =>
-      appendSessionEvent(transaction, session, 'session-resumed', {}),
-    )
+    const resumed = await this.#move(row, 'active', (transaction, session) => {
+      appendSessionEvent(transaction, session, 'session-resumed', {})
+      tellSession(transaction, actor, 'resume', session)
+    })
     const live = this.#live.get(row.number)
     if (live?.refusing === 'paused') live.refusing = null
     return resumed
@@ -204,10 +211,10 @@ export class SessionService {
    * Takes no more uploads, works off what is queued (a 200 was given for it) and cancels the session.
    * Resolves with a row that is still `completing` where that takes longer than an end may by default.
    */
-  async cancel(tenant: number, sessionId: string): Promise<SessionRow> {
-    const row = this.find(tenant, sessionId)
+  async cancel(actor: Actor, sessionId: string): Promise<SessionRow> {
+    const row = this.find(actor.tenant, sessionId)
     requireMove(row, 'cancelled')
-    const ended = await this.#finishWithin(row, 'cancelled', limits.endTimeoutMsDefault)
+    const ended = await this.#finishWithin(row, 'cancelled', actor, limits.endTimeoutMsDefault)
     // An end that was already being stored won the race.
     if (hasEnded(ended.status) && ended.status !== 'cancelled') requireMove(ended, 'cancelled')
     return ended
@@ -217,13 +224,13 @@ export class SessionService {
    * Ends a session. Resolves with its final row, or with one that is `completing` where the caller does
    * not wait or waits in vain. Asked again, and by several at once, it gives the same final row.
    */
-  async end(tenant: number, sessionId: string, request: EndSession): Promise<SessionRow> {
-    const row = this.find(tenant, sessionId)
+  async end(actor: Actor, sessionId: string, request: EndSession): Promise<SessionRow> {
+    const row = this.find(actor.tenant, sessionId)
     if (row.status === 'completed' || row.status === 'failed') return row
     if (row.status !== 'completing') requireMove(row, 'completing')
     const waits = request.waitForCompletion ?? true
     const timeoutMs = waits ? (request.timeoutMs ?? limits.endTimeoutMsDefault) : 0
-    return this.#finishWithin(row, 'completed', timeoutMs)
+    return this.#finishWithin(row, 'completed', actor, timeoutMs)
   }
 
   /** Ends all timers; queued data stays in the journal. */
@@ -235,17 +242,22 @@ export class SessionService {
     this.#live.clear()
   }
 
-  async #finishWithin(row: SessionRow, ending: Ending, timeoutMs: number): Promise<SessionRow> {
-    const finishing = this.#finish(row, ending)
+  async #finishWithin(
+    row: SessionRow,
+    ending: Ending,
+    actor: Actor,
+    timeoutMs: number,
+  ): Promise<SessionRow> {
+    const finishing = this.#finish(row, ending, actor)
     const ended = await settledWithin(this.#services.clock, finishing, timeoutMs)
     if (ended !== null) return ended
     finishing.catch((error: unknown) => this.#endFailed(row, error))
-    await this.#storeEnding(row, ending)
+    await this.#storeEnding(row, ending, actor)
     return this.#services.store.sessions.get(row.number) ?? row
   }
 
   #finishUnasked(row: SessionRow, ending: Ending): void {
-    this.#finish(row, ending).catch((error: unknown) => this.#endFailed(row, error))
+    this.#finish(row, ending, null).catch((error: unknown) => this.#endFailed(row, error))
   }
 
   #endFailed(row: SessionRow, error: unknown): void {
@@ -253,14 +265,14 @@ export class SessionService {
     this.#services.log.error({ err: error, sessionId: row.id }, 'a session could not be ended')
   }
 
-  #finish(row: SessionRow, ending: Ending): Promise<SessionRow> {
+  #finish(row: SessionRow, ending: Ending, actor: Actor | null): Promise<SessionRow> {
     const live = this.#liveSession(row)
     live.refusing = 'completing'
     // A cancel that comes while an end is under way takes it over; an end takes over nothing.
     const isTakenOver = live.finishing !== null && ending === 'cancelled'
     if (isTakenOver) this.#cancelListener(row.number)
-    const stored = isTakenOver ? this.#storeEnding(row, ending) : Promise.resolve()
-    live.finishing ??= this.#drainAndEnd(row, live, ending).catch((error: unknown) => {
+    const stored = isTakenOver ? this.#storeEnding(row, ending, actor) : Promise.resolve()
+    live.finishing ??= this.#drainAndEnd(row, live, ending, actor).catch((error: unknown) => {
       // The stored status decides again what the session takes.
       live.finishing = null
       live.refusing = null
@@ -271,11 +283,16 @@ export class SessionService {
     return stored.then(() => finishing)
   }
 
-  async #drainAndEnd(row: SessionRow, live: LiveSession, ending: Ending): Promise<SessionRow> {
+  async #drainAndEnd(
+    row: SessionRow,
+    live: LiveSession,
+    ending: Ending,
+    actor: Actor | null,
+  ): Promise<SessionRow> {
     // What it leads to is stored before the wait: a crash amid a cancel must not complete it.
     const { store } = this.#services
     const hasJobs = () => (store.sessions.get(row.number)?.openJobs ?? 0) > 0
-    if (!live.batcher.isIdle || hasJobs()) await this.#storeEnding(row, ending)
+    if (!live.batcher.isIdle || hasJobs()) await this.#storeEnding(row, ending, actor)
     for (;;) {
       await live.batcher.drain()
       while (hasJobs() && !this.#stopped) {
@@ -285,7 +302,9 @@ export class SessionService {
       }
       if (this.#stopped) throw retryLater('SHUTTING_DOWN')
       await this.#flush(live)
-      const ended = await store.commit((transaction) => endSession(transaction, row.number, ending))
+      const ended = await store.commit((transaction) =>
+        endSession(transaction, row.number, ending, actor),
+      )
       if (ended === null) {
         // A dead letter was redriven, and its batch is on its way to the batcher, or a job began just then.
         await this.#delay(limits.storeRetryDelayMs)
@@ -328,16 +347,10 @@ export class SessionService {
     })
   }
 
-  /** The session is completing from now on, and to this end; an end does not undo a cancel. */
-  #storeEnding(row: SessionRow, ending: Ending): Promise<void> {
-    return this.#services.store.commit((transaction) => {
-      const session = transaction.session(row.number)
-      if (hasEnded(session.status)) return
-      if (session.status !== 'completing') requireMove(session, 'completing')
-      session.status = 'completing'
-      if (session.ending === null || ending === 'cancelled') session.ending = ending
-      session.lastActivityAtMs = transaction.nowMs
-    })
+  #storeEnding({ number }: SessionRow, ending: Ending, actor: Actor | null): Promise<void> {
+    return this.#services.store.commit((transaction) =>
+      storeEnding(transaction, number, ending, actor),
+    )
   }
 
   /** Ends what is over, and forgets what is at rest: a batcher is made again when it is needed. */

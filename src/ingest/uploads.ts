@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import type { Actor } from '../contracts/actor.ts'
 import { type ErrorCode, Refusal } from '../contracts/errors.ts'
 import type { JobStarted, UploadReply } from '../contracts/http.ts'
 import type { BodyFormat, DecodeVerdict, MessageId } from '../contracts/tasks.ts'
@@ -23,8 +24,8 @@ export interface UploadInput {
 /** How an HTTP upload wants to be taken. */
 export interface UploadOptions {
   readonly idempotencyKey: string | null
-  /** Be given a job instead of waiting for the batch; how long the body took to arrive. */
-  readonly asJob: { readonly uploadMs: number } | null
+  /** Be given a job instead of waiting for the batch: who asks, how long the body took to arrive. */
+  readonly asJob: { readonly actor: Actor; readonly uploadMs: number } | null
 }
 
 export type MessageOutcome =
@@ -192,7 +193,7 @@ export class UploadService {
       rejected: verdict.rejected,
       content: verdict.content,
       idempotency,
-      asJob: asJob === null ? null : { uploadMs: asJob.uploadMs, validationMs },
+      asJob: asJob === null ? null : { ...asJob, validationMs },
     })
     const type = session.type
     this.#metrics.uploads.inc({ type })

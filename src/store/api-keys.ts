@@ -14,10 +14,12 @@ const randomVersionMax = 2 ** 48 - 1
 /** Reads renew LMDB's snapshot every turn of the event loop: another process's commit shows in the next. */
 export class ApiKeyRepository implements ApiKeys {
   readonly #table: TableReader
+  readonly #told: TableReader
   readonly #meta: TableReader
 
   constructor(tables: Tables) {
     this.#table = tables.table('api-keys')
+    this.#told = tables.table('told-keys')
     this.#meta = tables.table('meta')
   }
 
@@ -35,9 +37,21 @@ export class ApiKeyRepository implements ApiKeys {
     return Array.from(this.#table.entries(range), ({ key, value }) => decodeKey(key, value))
   }
 
+  untold(): ApiKeyRow[] {
+    return this.list().filter((row) => {
+      const told = this.#told.get(digestKey(row.digest))
+      return told === null || (told[0] as number) < newsOf(row)
+    })
+  }
+
   version(): number {
     const value = this.#meta.get(versionKey)
     return value === null ? 0 : readNumber(value, 0)
+  }
+
+  /** Beside the key's row, which the process that adds and revokes keys may rewrite at any time. */
+  toldWrite(row: ApiKeyRow): Write {
+    return { table: 'told-keys', key: digestKey(row.digest), value: Uint8Array.of(newsOf(row)) }
   }
 
   /** The new version is random: two processes that count from the same number would arrive at one. */
@@ -55,6 +69,11 @@ export class ApiKeyRepository implements ApiKeys {
       { table: 'meta', key: versionKey, value: numberKey(1 + randomInt(randomVersionMax - 1)) },
     ]
   }
+}
+
+/** The last of what there is to tell of a key: 1 that it is there, 2 that it is revoked. */
+function newsOf({ revokedAtMs }: ApiKeyRow): number {
+  return revokedAtMs === null ? 1 : 2
 }
 
 function decodeKey(digest: Uint8Array, bytes: Uint8Array): ApiKeyRow {

@@ -2,7 +2,13 @@ import { Refusal, retryLater } from '../contracts/errors.ts'
 import type { StoredEvent } from '../contracts/events.ts'
 import { limits } from '../limits.ts'
 import type { Database, Write } from './database.ts'
-import type { CommitOptions, JobRow, StoreFailure, Transaction } from './interfaces.ts'
+import type {
+  CommitOptions,
+  JobRow,
+  MemoryChange,
+  StoreFailure,
+  Transaction,
+} from './interfaces.ts'
 import type { Repositories } from './repositories.ts'
 import { GroupTransaction } from './transaction.ts'
 
@@ -20,9 +26,9 @@ type Outcome =
 
 /**
  * What a group takes beyond its rows: a second copy of the pages from the root to each leaf it
- * touches, because LMDB never changes a page that readers may see. 32 tables of 4 levels.
+ * touches, because LMDB never changes a page that readers may see. 36 tables of 4 levels.
  */
-const groupBytes = 128 * 4_096
+const groupBytes = 144 * 4_096
 /** The disk holds the commit up without end, or LMDB waits for a lock that nobody gives back. */
 class CommitStuck extends Error {}
 
@@ -45,6 +51,7 @@ export class Committer {
   #queuedBytes = 0
   #listener: (events: readonly StoredEvent[]) => void = () => {}
   #jobListener: (jobs: readonly JobRow[]) => void = () => {}
+  #memoryListener: (changes: readonly MemoryChange[]) => void = () => {}
   #failureListener: (failure: StoreFailure) => void = () => {}
   #working: Promise<void> | null = null
   #closed = false
@@ -106,6 +113,10 @@ export class Committer {
     this.#jobListener = listener
   }
 
+  onMemories(listener: (changes: readonly MemoryChange[]) => void): void {
+    this.#memoryListener = listener
+  }
+
   onFailure(listener: (failure: StoreFailure) => void): void {
     this.#failureListener = listener
   }
@@ -165,6 +176,8 @@ export class Committer {
         this.#commits += 1
       }
       transaction.adopt()
+      const memories = transaction.changedMemories()
+      if (memories.length > 0) publish(() => this.#memoryListener(memories))
       this.#settle(outcomes)
       const { events } = transaction
       if (events.length > 0) publish(() => this.#listener(events))

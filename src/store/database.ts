@@ -134,6 +134,10 @@ export const tableNames = [
   'rejected',
   'schemas',
   'api-keys',
+  'told-keys',
+  'memories',
+  'memory-facets',
+  'memory-facet-counts',
 ] as const
 export type TableName = (typeof tableNames)[number]
 

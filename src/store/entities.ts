@@ -259,6 +259,47 @@ export interface IdempotencyRow {
   answer: Record<string, unknown>
 }
 
+/** A document of a tenant. */
+export interface MemoryRow {
+  readonly tenant: number
+  /** Rising within the tenant, never given twice. */
+  readonly number: number
+  content: string
+  title: string | null
+  type: string | null
+  tags: string[]
+  metadata: Record<string, unknown>
+  readonly createdAtMs: number
+  readonly createdBy: string
+  updatedAtMs: number
+  updatedBy: string
+}
+
+/** What a commit has made of a memory: null where it is deleted. */
+export interface MemoryChange {
+  readonly tenant: number
+  readonly number: number
+  readonly row: MemoryRow | null
+}
+
+/** What somebody did, for the event that tells of it. */
+export interface Activity {
+  readonly user: string
+  /** `create`, `update`, `delete`, `pause`, … */
+  readonly action: string
+  readonly resourceType: 'session' | 'job' | 'schema' | 'memory' | 'key' | 'dead_letter'
+  readonly resourceId: string
+  readonly metadata?: Readonly<Record<string, unknown>>
+}
+
+/** Counted in the transactions that they tell of. */
+export interface TenantCounts {
+  readonly memories: number
+  readonly searches: number
+  /** Changes that `appendActivity` has told of, and searches. */
+  readonly operations: number
+}
+
 export interface RejectedEntry extends RejectedRecord {
   seq: number
   batch: number

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { StoredEvent } from '../contracts/events.ts'
 import type { Tables, Write } from './database.ts'
 import { Drafts } from './drafts.ts'
-import type { JobRow, SessionRow } from './interfaces.ts'
+import type { JobRow, MemoryChange, SessionRow } from './interfaces.ts'
 import { numberKey } from './keys.ts'
 import { Overlay } from './overlay.ts'
 import { Repositories } from './repositories.ts'
@@ -27,12 +27,14 @@ export class Group {
   readonly #jobs = new Map<number, JobRow>()
   /** Numbers of the jobs that were written, as often as they were. */
   readonly #storedJobs: number[] = []
+  /** Tenants and numbers of the memories that were changed, as often as they were. */
+  readonly #changedMemories: { readonly tenant: number; readonly number: number }[] = []
   /** By session the number given last: looking for it goes over all that is pending in the group. */
   readonly #lastBuffers = new Map<number, number>()
   /** Sessions whose removal may have begun; the overlay knows whether it has. */
   readonly #dropping = new Set<number>()
   #bytes = 0
-  #before = { events: 0, jobs: 0, bytes: 0 }
+  #before = { events: 0, jobs: 0, memories: 0, bytes: 0 }
 
   constructor(committed: Repositories, tables: Tables, nowMs: number) {
     this.nowMs = nowMs
@@ -51,7 +53,12 @@ export class Group {
     this.#overlay.mark()
     this.#sessions.mark()
     this.#tenants.mark()
-    this.#before = { events: this.events.length, jobs: this.#storedJobs.length, bytes: this.#bytes }
+    this.#before = {
+      events: this.events.length,
+      jobs: this.#storedJobs.length,
+      memories: this.#changedMemories.length,
+      bytes: this.#bytes,
+    }
   }
 
   undo(): void {
@@ -62,6 +69,7 @@ export class Group {
     this.#lastBuffers.clear()
     this.events.length = this.#before.events
     this.#storedJobs.length = this.#before.jobs
+    this.#changedMemories.length = this.#before.memories
     this.#bytes = this.#before.bytes
   }
 
@@ -181,6 +189,21 @@ export class Group {
   changedJobs(): JobRow[] {
     const { jobs } = this.rows
     return [...new Set(this.#storedJobs)].flatMap((number) => jobs.get(number) ?? [])
+  }
+
+  noteMemory(tenant: number, number: number): void {
+    this.#changedMemories.push({ tenant, number })
+  }
+
+  /** Each memory that the group has changed once, in the order of their first change. */
+  changedMemories(): MemoryChange[] {
+    const named = this.#changedMemories.map((memory) => {
+      const name = `${memory.tenant} ${memory.number}`
+      return [name, memory] as const
+    })
+    return Array.from(new Map(named).values(), ({ tenant, number }) => {
+      return { tenant, number, row: this.rows.memories.get(tenant, number) }
+    })
   }
 
   /** The number of a session's next pending buffer. */

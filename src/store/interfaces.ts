@@ -3,6 +3,7 @@ import type { SessionStatusName } from '../contracts/http.ts'
 import type { SchemaDefinition } from '../contracts/schema.ts'
 import type { RejectedChunk, SessionType } from '../contracts/tasks.ts'
 import type {
+  Activity,
   ApiKeyRow,
   AtomEntry,
   BatchRetry,
@@ -11,9 +12,12 @@ import type {
   JobRow,
   JobStatus,
   JournalEntry,
+  MemoryChange,
+  MemoryRow,
   PendingBuffer,
   RejectedEntry,
   SessionRow,
+  TenantCounts,
 } from './entities.ts'
 
 export * from './entities.ts'
@@ -65,12 +69,28 @@ export interface Transaction {
     data: Readonly<Record<string, unknown>>,
   ): StoredEvent
   /**
+   * Stores a `user.activity` event that tells of what the unit does, and counts an operation of the
+   * tenant.
+   */
+  appendActivity(tenant: number, activity: Activity): StoredEvent
+  /** Counts a search, which is an operation too. */
+  countSearch(tenant: number): void
+  /** Adds a memory; gives it its number. */
+  createMemory(row: Omit<MemoryRow, 'number'>): MemoryRow
+  /** A copy, as the group sees it; null where it is unknown. */
+  memory(tenant: number, number: number): MemoryRow | null
+  /** In the place of the memory with this tenant and number, which must be there. */
+  putMemory(row: MemoryRow): void
+  deleteMemory(tenant: number, number: number): void
+  /**
    * Registers a schema, true; once more with the same definition does nothing, false. Throws Refusal
    * `SCHEMA_EXISTS` where the name and version stand for another one, also one of the same group, and
    * `SCHEMA_LIMIT_REACHED` where the tenant has `limits.schemasMax`.
    */
   putSchema(tenant: number, definition: SchemaDefinition): boolean
   putApiKey(key: ApiKeyRow): void
+  /** An event tells of the key as it is now: `ApiKeys.untold` gives it no more until it is revoked. */
+  tellApiKey(key: ApiKeyRow): void
 
   /** The retry of a batch as the group sees it. */
   retry(session: number, batch: number): BatchRetry | null
@@ -277,7 +297,33 @@ export interface Schemas {
   count(tenant: number): number
 }
 
+/** What a list of memories selects: the type, and all of the tags. */
+export interface MemoryFilter {
+  readonly type?: string | undefined
+  readonly tags?: readonly string[] | undefined
+}
+
+export interface Memories {
+  get(tenant: number, number: number): MemoryRow | null
+  /** How many the filter selects; null where they have to be walked, as with more than one facet. */
+  count(tenant: number, filter: MemoryFilter): number | null
+  /**
+   * Numbers of a tenant's memories that the filter selects, newest first, as far as about `keysMax` looks
+   * at keys lead, so that a caller can bound a turn. `before` is `next` of the step before.
+   */
+  numbers(
+    tenant: number,
+    filter: MemoryFilter,
+    keysMax: number,
+    before: number | null,
+  ): Page<number>
+  /** Of all tenants, in order of tenant and number, those behind `after`. */
+  scan(after: { readonly tenant: number; readonly number: number } | null): Iterable<MemoryRow>
+}
+
 export interface ApiKeys {
+  /** Those that are new or revoked, and no event tells of it yet. */
+  untold(): ApiKeyRow[]
   byDigest(digest: Uint8Array): ApiKeyRow | null
   list(): ApiKeyRow[]
   /** Changes whenever a key is added or revoked, by whichever process. */
@@ -316,6 +362,8 @@ export interface Store {
   readonly jobs: Jobs
   readonly streams: Streams
   readonly idempotency: Idempotency
+  readonly memories: Memories
+  counts(tenant: number): TenantCounts
   /** Of every tenant that has stored anything. */
   usage(): TenantUsage[]
   /** 32 random bytes made at creation: the key of tickets. */
@@ -335,6 +383,11 @@ export interface Store {
    * after its flush. The rows are copies. One listener.
    */
   onJobs(listener: (jobs: readonly JobRow[]) => void): void
+  /**
+   * Called with the memories that each transaction has changed, each once and as it is stored, after its
+   * flush and before its units resolve. One listener.
+   */
+  onMemories(listener: (changes: readonly MemoryChange[]) => void): void
   /**
    * Called once, where a commit fails for anything but want of room and before anybody is told of it:
    * a listener that ends the process leaves nothing behind that speaks for the store. One listener.

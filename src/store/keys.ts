@@ -35,6 +35,10 @@ import assert from 'node:assert/strict'
  *   rejected              session, seq of the first   the rejected records that follow each other
  *   schemas               tenant, name, 0, version
  *   api-keys              32 bytes of SHA-256
+ *   told-keys             32 bytes of SHA-256          1: an event tells of the key, 2: of its revocation
+ *   memories              tenant, number
+ *   memory-facets         tenant, SHA-256, number      empty: a type or tag and a memory that bears it
+ *   memory-facet-counts   tenant, SHA-256              how many memories bear it, where any do
  */
 
 export const numberBytes = 8
@@ -68,6 +72,16 @@ export function hashKey(numbers: readonly number[], hash: Uint8Array): Uint8Arra
   }
   key.set(hash, numbers.length * numberBytes)
   return key
+}
+
+/** A facet of a tenant's memories, then the number of one that bears it. */
+export function facetKey(tenant: number, facet: Uint8Array, number: number): Uint8Array {
+  return Buffer.concat([hashKey([tenant], facet), numberKey(number)])
+}
+
+/** The number at the end of a key made by `facetKey`. */
+export function facetKeyNumber(key: Uint8Array): number {
+  return readNumber(key, numberBytes + digestBytes)
 }
 
 export function digestKey(digest: Uint8Array): Uint8Array {

@@ -7,6 +7,7 @@ import { EventRepository } from './events.ts'
 import { IdempotencyRepository } from './idempotency.ts'
 import { JobRepository } from './jobs.ts'
 import { JournalRepository } from './journal.ts'
+import { MemoryRepository } from './memories.ts'
 import { RejectedRepository } from './rejected.ts'
 import { RetryRepository } from './retries.ts'
 import { SchemaRepository } from './schemas.ts'
@@ -30,6 +31,7 @@ export class Repositories {
   readonly rejected: RejectedRepository
   readonly schemas: SchemaRepository
   readonly apiKeys: ApiKeyRepository
+  readonly memories: MemoryRepository
 
   constructor(tables: Tables) {
     this.sessions = new SessionRepository(tables)
@@ -46,5 +48,6 @@ export class Repositories {
     this.rejected = new RejectedRepository(tables)
     this.schemas = new SchemaRepository(tables)
     this.apiKeys = new ApiKeyRepository(tables)
+    this.memories = new MemoryRepository(tables, this.tenants)
   }
 }

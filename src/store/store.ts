@@ -7,10 +7,12 @@ import { FolderLock } from './folder-lock.ts'
 import type {
   CommitOptions,
   JobRow,
+  MemoryChange,
   Store,
   StoreFailure,
   StoreOptions,
   StoreStatistics,
+  TenantCounts,
   TenantUsage,
   Transaction,
 } from './interfaces.ts'
@@ -18,7 +20,7 @@ import { numberKey, readNumber, textKey } from './keys.ts'
 import { Repositories } from './repositories.ts'
 
 /** Rises with every change after which an older program would misread what is stored. */
-export const formatVersion = 3
+export const formatVersion = 4
 export const formatKey = textKey('format')
 const secretKey = textKey('secret')
 const secretBytes = 32
@@ -86,8 +88,17 @@ class LmdbStore extends Repositories implements Store {
     this.#committer.onJobs(listener)
   }
 
+  onMemories(listener: (changes: readonly MemoryChange[]) => void): void {
+    this.#committer.onMemories(listener)
+  }
+
   onFailure(listener: (failure: StoreFailure) => void): void {
     this.#committer.onFailure(listener)
+  }
+
+  counts(tenant: number): TenantCounts {
+    const { memories, searches, operations } = this.tenants.get(tenant)
+    return { memories, searches, operations }
   }
 
   usage(): TenantUsage[] {

@@ -10,12 +10,37 @@ export interface TenantRow {
   /** Number of the oldest event that is retained, or of the next one. */
   firstEvent: number
   lastDeadLetter: number
+  memories: number
+  lastMemory: number
+  searches: number
+  /** Changes that a `user.activity` event tells of, and searches. */
+  operations: number
   /** Keys and values of its blobs, atoms, events, their index rows, and rejected records. */
   bytes: number
 }
 
-const layoutVersion = 1
-const fields = ['lastEvent', 'firstEvent', 'lastDeadLetter', 'bytes'] as const
+const layoutVersion = 2
+const fields = [
+  'lastEvent',
+  'firstEvent',
+  'lastDeadLetter',
+  'memories',
+  'lastMemory',
+  'searches',
+  'operations',
+  'bytes',
+] as const
+
+const nothingYet: Omit<TenantRow, 'tenant'> = {
+  lastEvent: 0,
+  firstEvent: 1,
+  lastDeadLetter: 0,
+  memories: 0,
+  lastMemory: 0,
+  searches: 0,
+  operations: 0,
+  bytes: 0,
+}
 
 export class TenantRepository {
   readonly #table: TableReader
@@ -26,9 +51,7 @@ export class TenantRepository {
 
   get(tenant: number): TenantRow {
     const value = this.#table.get(numberKey(tenant))
-    return value === null
-      ? { tenant, lastEvent: 0, firstEvent: 1, lastDeadLetter: 0, bytes: 0 }
-      : decodeTenant(tenant, value)
+    return value === null ? { tenant, ...nothingYet } : decodeTenant(tenant, value)
   }
 
   list(): TenantRow[] {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import { Refusal } from '../contracts/errors.ts'
-import type { StoredEvent } from '../contracts/events.ts'
+import type { StoredEvent, TenantEventData } from '../contracts/events.ts'
 import { extendChain } from '../contracts/hash-chain.ts'
 import type { SchemaDefinition } from '../contracts/schema.ts'
 import type { RejectedChunk } from '../contracts/tasks.ts'
@@ -9,6 +9,7 @@ import { limits } from '../limits.ts'
 import type { Tables, Write } from './database.ts'
 import { Group } from './group.ts'
 import type {
+  Activity,
   ApiKeyRow,
   AtomEntry,
   BatchRetry,
@@ -16,10 +17,13 @@ import type {
   IdempotencyRow,
   JobRow,
   JournalEntry,
+  MemoryChange,
+  MemoryRow,
   PendingBuffer,
   SessionRow,
   Transaction,
 } from './interfaces.ts'
+import { changeMemory, createMemory, deleteMemory } from './memory-changes.ts'
 import { putOccurrence, releaseOccurrence } from './occurrences.ts'
 import type { Repositories } from './repositories.ts'
 import {
@@ -63,6 +67,11 @@ export class GroupTransaction implements Transaction {
   /** As they are stored once the transaction is, each once; copies that are the caller's own. */
   changedJobs(): JobRow[] {
     return this.#group.changedJobs()
+  }
+
+  /** Each once and as it is stored once the transaction is. */
+  changedMemories(): MemoryChange[] {
+    return this.#group.changedMemories()
   }
 
   /** About how many bytes of pages the writes so far take. */
@@ -181,6 +190,40 @@ export class GroupTransaction implements Transaction {
     return event
   }
 
+  appendActivity(tenant: number, activity: Activity): StoredEvent {
+    this.#open().tenant(tenant).operations += 1
+    return this.appendEvent(tenant, null, 'user.activity', {
+      user_id: activity.user,
+      action: activity.action,
+      resource_type: activity.resourceType,
+      resource_id: activity.resourceId,
+      metadata: activity.metadata ?? {},
+      timestamp: new Date(this.nowMs).toISOString(),
+    } satisfies TenantEventData<'user.activity'>)
+  }
+
+  countSearch(tenant: number): void {
+    const counters = this.#open().tenant(tenant)
+    counters.searches += 1
+    counters.operations += 1
+  }
+
+  createMemory(row: Omit<MemoryRow, 'number'>): MemoryRow {
+    return createMemory(this.#open(), row)
+  }
+
+  memory(tenant: number, number: number): MemoryRow | null {
+    return this.#open().rows.memories.get(tenant, number)
+  }
+
+  putMemory(row: MemoryRow): void {
+    changeMemory(this.#open(), row)
+  }
+
+  deleteMemory(tenant: number, number: number): void {
+    deleteMemory(this.#open(), tenant, number)
+  }
+
   putSchema(tenant: number, definition: SchemaDefinition): boolean {
     const group = this.#open()
     const { schemas } = group.rows
@@ -201,6 +244,11 @@ export class GroupTransaction implements Transaction {
   putApiKey(key: ApiKeyRow): void {
     assert(this.#running, 'a transaction ends with its unit')
     this.#group.put(this.#group.rows.apiKeys.writes(key))
+  }
+
+  tellApiKey(key: ApiKeyRow): void {
+    const group = this.#open()
+    group.put([group.rows.apiKeys.toldWrite(key)])
   }
 
   retry(session: number, batch: number): BatchRetry | null {

@@ -71,7 +71,7 @@ export interface Exchange {
 export interface ByteStream {
   readonly isOpen: boolean
   /** False where the socket holds these or earlier bytes back: wait for onDrained. */
-  write(text: string): boolean
+  write(text: string | Uint8Array): boolean
   end(lastText: string): void
   destroy(): void
 }

@@ -1,48 +1,125 @@
 import type { TSchema } from '@sinclair/typebox'
 import type { TypeCheck } from '@sinclair/typebox/compiler'
 import { parseJson } from '../codecs/json.ts'
-import { invalidBody, invalidParameter } from '../contracts/errors.ts'
+import { invalidBody, invalidParameter, Refusal } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
 import type { PathParams } from './route-table.ts'
 
+/** The values of each name in a query, decoded, in the order in which they came. */
+export type QueryMembers = Map<string, string[]>
+
 /** The members of a raw query string. Throws Refusal `INVALID_PARAMETER`. */
-export function parseQuery(raw: string): Map<string, string> {
-  const members = new Map<string, string>()
+export function parseQuery(raw: string): QueryMembers {
+  const members: QueryMembers = new Map()
   if (raw === '') return members
-  for (const part of raw.split('&')) {
+  const parts = raw.split('&', limits.queryMembersMax + 1)
+  if (parts.length > limits.queryMembersMax) {
+    throw invalidParameter('query', `at most ${limits.queryMembersMax} members`)
+  }
+  for (const part of parts) {
     if (part === '') continue
     const equals = part.indexOf('=')
     const name = decode(equals === -1 ? part : part.slice(0, equals), '')
-    if (members.has(name)) throw invalidParameter(shownName(name), 'to be given once')
-    members.set(name, equals === -1 ? '' : decode(part.slice(equals + 1), name))
+    const value = equals === -1 ? '' : decode(part.slice(equals + 1), name)
+    const values = members.get(name)
+    if (values === undefined) members.set(name, [value])
+    else values.push(value)
   }
   return members
 }
 
+/** Takes out what has been read already. Throws Refusal `INVALID_PARAMETER` where it stands twice. */
+export function dropMember(members: QueryMembers, name: string): void {
+  onlyValue(name, members.get(name) ?? [''])
+  members.delete(name)
+}
+
 /**
- * The query by its schema: numbers and booleans are read from their text, everything else stays
- * text. Throws Refusal `INVALID_PARAMETER` for what is wrong or unknown.
+ * The query by its schema. Numbers and booleans are read from their text. An array is given by its
+ * name repeated, or with commas between its items, as text: who has a comma in one sends JSON where
+ * the route takes a body. An object is given as `name[member]=text`, or whole as `name={json}`. Everything
+ * else stays text and is given once. Throws Refusal `INVALID_PARAMETER` for what is wrong or unknown.
  */
 export function readQuery(
-  members: ReadonlyMap<string, string>,
+  members: ReadonlyMap<string, readonly string[]>,
   schema: TSchema | undefined,
   check: TypeCheck<TSchema> | null,
 ): Record<string, unknown> {
   const properties: Readonly<Record<string, TSchema>> = schema?.properties ?? {}
   const query: Record<string, unknown> = {}
-  for (const [name, text] of members) {
-    if (!Object.hasOwn(properties, name)) {
-      const known = Object.keys(properties)
-      throw invalidParameter(
-        shownName(name),
-        known.length === 0 ? 'no parameters' : `one of: ${known.join(', ')}`,
-      )
+  const objects = new Map<string, [string, unknown][]>()
+  for (const [name, values] of members) {
+    const [property, member] = placeOf(name, properties)
+    const schema = properties[property] as TSchema
+    if (schema.type === 'object') {
+      const found = objects.get(property) ?? []
+      objects.set(property, found)
+      if (member === null) found.push(...parseMembers(name, onlyValue(name, values)))
+      else found.push([member, onlyValue(name, values)])
+    } else if (schema.type === 'array') {
+      const items = values.flatMap((value) => value.split(','))
+      query[name] = items.map((item) => convert(name, item, schema.items as TSchema))
+    } else {
+      query[name] = convert(name, onlyValue(name, values), schema)
     }
-    query[name] = convert(name, text, properties[name] as TSchema)
   }
+  for (const [name, found] of objects) query[name] = objectOf(name, found)
   const error = check?.Errors(query).First()
-  if (error !== undefined) throw invalidParameter(fieldName(error.path), describe(error.schema))
+  if (error !== undefined) {
+    const field = fieldName(error.path)
+    const [property = ''] = field.split('.')
+    throw invalidParameter(isName(field) ? field : property, describe(error.schema))
+  }
   return query
+}
+
+/**
+ * The property that a member's name leads to, and what stands in brackets behind it where that is an
+ * object's. Throws Refusal `INVALID_PARAMETER` for an unknown one.
+ */
+function placeOf(
+  name: string,
+  properties: Readonly<Record<string, TSchema>>,
+): [property: string, member: string | null] {
+  if (Object.hasOwn(properties, name)) return [name, null]
+  const [, property = '', member = ''] = /^([^[\]]+)\[(.+)\]$/s.exec(name) ?? []
+  if (Object.hasOwn(properties, property) && properties[property]?.type === 'object') {
+    return [property, member]
+  }
+  const known = Object.keys(properties)
+  throw invalidParameter(
+    shownName(name),
+    known.length === 0 ? 'no parameters' : `one of: ${known.join(', ')}`,
+  )
+}
+
+/** Throws Refusal `INVALID_PARAMETER`. */
+function onlyValue(name: string, [value = '', ...others]: readonly string[]): string {
+  if (others.length > 0) throw invalidParameter(shownName(name), 'to be given once')
+  return value
+}
+
+/** The members of an object as JSON. Throws Refusal `INVALID_PARAMETER`. */
+function parseMembers(name: string, text: string): [string, unknown][] {
+  let value: unknown = null
+  try {
+    value = parseJson(Buffer.from(text))
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidParameter(name, 'an object as JSON, or name[member]=value')
+  }
+  return Object.entries(value)
+}
+
+/** A plain object whatever its members are named. Throws Refusal `INVALID_PARAMETER`. */
+function objectOf(name: string, members: readonly [string, unknown][]): Record<string, unknown> {
+  const object = Object.fromEntries(members)
+  if (Object.keys(object).length < members.length) {
+    throw invalidParameter(name, 'each of its members to be given once')
+  }
+  return object
 }
 
 /** Throws Refusal `INVALID_PARAMETER`. */
@@ -81,6 +158,7 @@ export function requireValid(value: unknown, check: TypeCheck<TSchema>): unknown
 export function describe(schema: TSchema): string {
   const { minimum, exclusiveMinimum, maximum, minLength, maxLength, minItems, maxItems, pattern } =
     schema
+  const { minProperties, maxProperties } = schema
   if (schema.anyOf !== undefined) return (schema.anyOf as TSchema[]).map(describe).join(' or ')
   if (schema.const !== undefined) return JSON.stringify(schema.const)
   const words = [schema.description ?? schema.type ?? 'another value']
@@ -91,6 +169,8 @@ export function describe(schema: TSchema): string {
   if (maxLength !== undefined) words.push(`of ${minLength ?? 0} to ${maxLength} characters`)
   else if (minLength !== undefined) words.push(`of at least ${minLength} characters`)
   if (maxItems !== undefined) words.push(`of ${minItems ?? 0} to ${maxItems} items`)
+  if (minProperties !== undefined) words.push(`of at least ${minProperties} members`)
+  if (maxProperties !== undefined) words.push(`of at most ${maxProperties} members`)
   if (pattern !== undefined) words.push(`matching ${pattern}`)
   return words.join(' ')
 }
@@ -121,7 +201,11 @@ function decode(text: string, name: string): string {
  * a key or a ticket in the wrong place, and those are never shown.
  */
 function shownName(name: string): string {
-  return /^[\w.[\]-]{1,32}$/.test(name) ? name : 'query'
+  return isName(name) ? name : 'query'
+}
+
+function isName(name: string): boolean {
+  return /^[\w.[\]-]{1,32}$/.test(name)
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
 import { type ErrorCode, errorBodySchema, errorCatalogue } from '../contracts/errors.ts'
-import { sessionEvents } from '../contracts/events.ts'
+import { connectionEvents, sessionEvents, tenantEvents } from '../contracts/events.ts'
 import { UploadMessage, uploadBodies } from '../contracts/upload-bodies.ts'
 import type { Route } from './route.ts'
 
@@ -104,6 +104,7 @@ function parameters(
     in: place,
     required: place === 'path' || (schema.required?.includes(name) ?? false),
     schema: property,
+    ...(property.type === 'object' ? { style: 'deepObject', explode: true } : {}),
   }))
 }
 
@@ -129,11 +130,11 @@ function requestBody(route: Route): Json {
 
 function successes(route: Route): Json {
   return Object.fromEntries(
-    Object.entries(route.replies).map(([status, reply]) => [status, success(reply)]),
+    Object.entries(route.replies).map(([status, reply]) => [status, success(reply, route)]),
   )
 }
 
-function success(reply: TSchema | string): Json {
+function success(reply: TSchema | string, route: Route): Json {
   if (typeof reply !== 'string') {
     return {
       description: 'Done',
@@ -145,15 +146,19 @@ function success(reply: TSchema | string): Json {
   if (reply !== 'text/event-stream') {
     return { description: 'Done', content: { [reply]: { schema: { type: 'string' } } } }
   }
+  const ofSession = references(Object.keys(sessionEvents), 'Event.')
+  const ofTenant = references(Object.keys(tenantEvents), 'Event.')
+  const ofConnection = references(Object.keys(connectionEvents), 'ConnectionEvent.')
   return {
     description: 'Each event has id event_N and one JSON object as data',
-    content: {
-      [reply]: {
-        schema: { type: 'string' },
-        'x-events': references(Object.keys(sessionEvents), 'Event.'),
-      },
-    },
+    content: eventStream(
+      route.refusesByEvent ? [...ofTenant, ...ofSession, ...ofConnection] : ofSession,
+    ),
   }
+}
+
+function eventStream(events: readonly Json[]): Json {
+  return { 'text/event-stream': { schema: { type: 'string' }, 'x-events': events } }
 }
 
 /** One reply a status; its body is that of any of the errors that have this status. */
@@ -174,11 +179,10 @@ function failures(route: Route): Json {
         ...(status === 429 || status === 503
           ? { headers: { 'Retry-After': { schema: { type: 'integer' }, description: 'seconds' } } }
           : {}),
-        content: {
-          'application/json': {
-            schema: { oneOf: list.map((code) => ({ $ref: `#/components/schemas/Error.${code}` })) },
-          },
-        },
+        content:
+          route.refusesByEvent && (status === 401 || status === 429)
+            ? eventStream(references(['error'], 'ConnectionEvent.'))
+            : { 'application/json': { schema: { oneOf: references(list, 'Error.') } } },
       },
     ]),
   )
@@ -189,7 +193,13 @@ function componentSchemas(): Json {
   return {
     ...Object.fromEntries(errors.map((code) => [`Error.${code}`, errorBodySchema(code)])),
     ...Object.fromEntries(
-      Object.entries(sessionEvents).map(([name, schema]) => [`Event.${name}`, schema]),
+      Object.entries({ ...sessionEvents, ...tenantEvents }).map(([name, schema]) => [
+        `Event.${name}`,
+        schema,
+      ]),
+    ),
+    ...Object.fromEntries(
+      Object.entries(connectionEvents).map(([name, schema]) => [`ConnectionEvent.${name}`, schema]),
     ),
     ...uploadBodies,
     UploadBody: { oneOf: references(Object.keys(uploadBodies), '') },

@@ -1,5 +1,6 @@
 import type { Static, TObject, TSchema } from '@sinclair/typebox'
 import type { ErrorCode } from '../contracts/errors.ts'
+import type { Selection } from '../events/selection.ts'
 import type { SpooledFile } from '../ingest/spool.ts'
 import type { Scope, SessionRow } from '../store/interfaces.ts'
 import type { FileFormat } from './content-type.ts'
@@ -73,12 +74,22 @@ export class Reply {
   ) {}
 }
 
-/** The events of a session as an SSE stream; transport/sse.ts serves it. */
+/** The events of a session as an SSE stream; transport/event-streams.ts serves it. */
 export class SessionEventStream {
   constructor(
     readonly session: number,
     /** Send what comes after this event number; 0 is everything. */
     readonly after: number,
+  ) {}
+}
+
+/** What a selection takes of all that happens to the caller's tenant, as an SSE stream. */
+export class TenantEventStream {
+  constructor(
+    readonly selection: Selection,
+    /** Send what comes after this event number; the last one's is what comes from now on. */
+    readonly after: number,
+    readonly heartbeatS: number,
   ) {}
 }
 
@@ -111,6 +122,8 @@ export interface Route {
   ) => void
   /** Refuses pages of origins that are not allowed, before anything is done. */
   readonly ownOrigin?: boolean
+  /** A refusal of the key or of a limit is told as an `error` event, with the same status. */
+  readonly refusesByEvent?: boolean
   /** Answers a WebSocket upgrade with a SessionSocket. */
   readonly upgrade?: boolean
   readonly params?: TObject

@@ -15,9 +15,18 @@ import {
   uploadFormat,
 } from './content-type.ts'
 import { Cors } from './cors.ts'
+import { errorEventReply } from './error-event.ts'
+import type { EventStreams } from './event-streams.ts'
 import type { Exchange, UpgradeExchange } from './exchange.ts'
 import { FileReader } from './file-body.ts'
-import { parseQuery, readJsonBody, readParams, readQuery } from './input.ts'
+import {
+  dropMember,
+  parseQuery,
+  type QueryMembers,
+  readJsonBody,
+  readParams,
+  readQuery,
+} from './input.ts'
 import { RateLimiter, type RateState, rateHeaders, rateLimitExceeded } from './rate-limit.ts'
 import { errorReply, valueReply } from './reply.ts'
 import {
@@ -28,11 +37,11 @@ import {
   type Route,
   SessionEventStream,
   SessionSocket,
+  TenantEventStream,
   type UploadBody,
 } from './route.ts'
 import { type CompiledRoute, type PathParams, RouteTable } from './route-table.ts'
 import type { Services } from './services.ts'
-import type { EventStreams } from './sse.ts'
 import { readOnly, Tickets, ticketOf } from './tickets.ts'
 import type { SessionSockets } from './ws.ts'
 
@@ -60,6 +69,8 @@ interface Call {
   readonly headers: [string, string][]
   readonly startedAtMs: number
   route: Route | null
+  /** Null until, and where, no key or ticket has told it. */
+  principal: Principal | null
 }
 
 /**
@@ -110,6 +121,7 @@ export class Router {
       headers: [],
       startedAtMs: performance.now(),
       route: null,
+      principal: null,
     }
     call.headers.push(['X-Request-Id', call.requestId], ['X-Content-Type-Options', 'nosniff'])
     call.headers.push(...this.#cors.headers(exchange.headers))
@@ -183,7 +195,7 @@ export class Router {
     if (!holdsScope(principal.scopes, needed)) throw scopeMissing(needed)
     if (compiled.route.ownOrigin === true) this.#cors.requireAllowed(exchange.headers)
     const query = parseQuery(exchange.query)
-    if (compiled.route.ticket === true) query.delete('ticket')
+    if (compiled.route.ticket === true) dropMember(query, 'ticket')
     this.#serve(call, compiled, principal, params, query)
   }
 
@@ -214,6 +226,7 @@ export class Router {
       this.#limit(call, this.#addressLimiter.count(call.exchange.remoteAddress))
       return null
     }
+    call.principal = principal
     this.#limit(call, this.#tenantLimiter.count(String(principal.tenant)))
     return principal
   }
@@ -237,7 +250,7 @@ export class Router {
     compiled: CompiledRoute,
     principal: Principal,
     params: PathParams,
-    members: ReadonlyMap<string, string>,
+    members: QueryMembers,
   ): void {
     const { route } = compiled
     const input = {
@@ -404,7 +417,7 @@ export class Router {
   #finish(call: Call, principal: Principal, result: unknown, lease: BodyLease): void {
     lease.release()
     try {
-      if (result instanceof SessionEventStream) {
+      if (result instanceof SessionEventStream || result instanceof TenantEventStream) {
         // HEAD asks what GET would answer: the head of a stream, and no stream.
         if (call.exchange.method === 'HEAD') {
           const head = new Reply(200, null, { 'Content-Type': 'text/event-stream' })
@@ -436,7 +449,11 @@ export class Router {
       this.#services.log.error({ err: error, requestId, route: call.route?.path }, 'request failed')
       refusal = error instanceof WorkerFailure ? workerFailed() : new Refusal('INTERNAL')
     }
-    this.#reply(call, errorReply(refusal as Refusal, requestId, call.headers, call.exchange))
+    const reply = errorReply(refusal as Refusal, requestId, call.headers, call.exchange)
+    const event = call.route?.refusesByEvent
+      ? errorEventReply(refusal as Refusal, reply, call.exchange)
+      : null
+    this.#reply(call, event ?? reply)
   }
 
   /** Long replies wait in memory for slow readers: they have a budget too, until they have left. */
@@ -458,7 +475,11 @@ export class Router {
     const { requests, requestSeconds } = this.#services.metrics
     const route = call.route?.path ?? 'none'
     requests.inc({ method: call.route?.method ?? 'none', route, status })
-    requestSeconds.observe({ route }, (performance.now() - call.startedAtMs) / 1_000)
+    const durationMs = performance.now() - call.startedAtMs
+    requestSeconds.observe({ route }, durationMs / 1_000)
+    if (call.principal === null) return
+    const { tenant, user } = call.principal
+    this.#services.traffic.answered(tenant, user, status, durationMs)
   }
 
   #closed(): void {

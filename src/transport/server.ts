@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs'
 import { memoryBudgets } from '../memory.ts'
 import { Authenticator } from './auth.ts'
 import { BodyBudget } from './body.ts'
+import { EventStreams, type StreamTimes } from './event-streams.ts'
 import { allRoutes } from './http/routes.ts'
 import { Readers } from './readers.ts'
 import type { Route } from './route.ts'
 import { Router } from './router.ts'
 import type { Services } from './services.ts'
-import { EventStreams } from './sse.ts'
 import { UwsServer } from './uws.ts'
 import { SessionSockets } from './ws.ts'
 
@@ -21,12 +21,13 @@ export interface Transport {
   close(deadlineMs: number): Promise<void>
 }
 
-/** The front door. `routes` are all of the program's unless a test brings its own. */
+/** The front door. `routes` are all of the program's unless a test brings its own, and `times` too. */
 export function createTransport(
   services: Services,
   routes: readonly Route[] = allRoutes(readVersion()),
+  times: Partial<StreamTimes> = {},
 ): Transport {
-  const { log, metrics, store, config, hub, memory } = services
+  const { log, metrics, store, config, hub, memory, monitor } = services
   const fault = (error: unknown) => log.error({ err: error }, 'a callback of the transport threw')
   const authenticator = new Authenticator(store.apiKeys, config.apiKey, fault)
   const budget = new BodyBudget({
@@ -35,7 +36,18 @@ export function createTransport(
     isShort: () => memory.isShort,
   })
   const readers = new Readers((bytes) => metrics.heldBytes.set(bytes))
-  const streams = new EventStreams({ hub, authenticator, readers, metrics })
+  const streams = new EventStreams(
+    {
+      hub,
+      authenticator,
+      readers,
+      metrics,
+      monitor,
+      connectionsMax: config.streamConnectionsMax,
+      eventsPerWindow: config.streamEventsPerMinute,
+    },
+    times,
+  )
   const sockets = new SessionSockets({ services, authenticator, budget, readers })
   let ownUrl = ''
   const router = new Router({

@@ -9,8 +9,10 @@ import type { SessionService } from '../ingest/sessions.ts'
 import type { Spool } from '../ingest/spool.ts'
 import type { UploadService } from '../ingest/uploads.ts'
 import type { Logger } from '../log.ts'
+import type { MemoryService } from '../memories/memories.ts'
 import type { MemoryGauge } from '../memory.ts'
 import type { Metrics } from '../metrics.ts'
+import type { Monitor, Traffic } from '../monitor/interfaces.ts'
 import type { Store } from '../store/interfaces.ts'
 
 /** What the composition root hands to the handlers. */
@@ -30,4 +32,7 @@ export interface Services {
   readonly jobWatch: JobWatch
   readonly hub: EventHub
   readonly memory: MemoryGauge
+  readonly memories: MemoryService
+  readonly monitor: Monitor
+  readonly traffic: Traffic
 }

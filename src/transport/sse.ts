@@ -1,153 +1,146 @@
 import type { StoredEvent } from '../contracts/events.ts'
 import type { EndReason, EventHub, SubscribeOptions, Subscription } from '../events/hub.ts'
-import { limits } from '../limits.ts'
-import type { Metrics } from '../metrics.ts'
 import type { Authenticator } from './auth.ts'
-import type { ByteStream, Exchange, HeaderList, StreamHandlers } from './exchange.ts'
+import type { ByteStream, StreamHandlers } from './exchange.ts'
 import type { Reader, Readers } from './readers.ts'
-import { Rendering } from './rendering.ts'
-import type { Principal, SessionEventStream } from './route.ts'
+import type { Rendering } from './rendering.ts'
+import type { SessionEventStream } from './route.ts'
 
 /** How long a browser waits before it connects again. */
-const retryMs = 2_000
+export const retryMs = 2_000
 
-export interface EventStreamParts {
+/** What an event stream needs of those who hold all of them. */
+export interface EventStreamOwner {
   readonly hub: EventHub
   readonly authenticator: Authenticator
   readonly readers: Readers
-  readonly metrics: Metrics
+  readonly rendering: Rendering<Uint8Array>
+  /** Called once for each stream that was opened. */
+  left(stream: EventStream): void
 }
 
-/**
- * All open SSE replies. Replay and going live are the hub's work, cutting those that stand still is
- * that of `Readers`.
- */
-export class EventStreams {
-  readonly text = new Rendering((events) => events.map(formatEvent).join(''))
-  readonly #open = new Set<EventStream>()
-  readonly #timer: NodeJS.Timeout
-
-  constructor(
-    readonly parts: EventStreamParts,
-    commentIntervalMs: number = limits.eventCommentIntervalMs,
-  ) {
-    this.#timer = setInterval(() => this.#comment(), commentIntervalMs)
-    this.#timer.unref()
-  }
-
-  /** Throws Refusal `SATURATED` where the server has as many subscribers as it may. */
-  open(
-    exchange: Exchange,
-    common: HeaderList,
-    principal: Principal,
-    { session, after }: SessionEventStream,
-  ): void {
-    const { readers, metrics } = this.parts
-    readers.join()
-    const stream = new EventStream(this, principal.tenant, session, after)
-    const headers: HeaderList = [
-      ...common,
-      ['Content-Type', 'text/event-stream'],
-      ['Cache-Control', 'no-store'],
-      // nginx would gather events into its own buffer.
-      ['X-Accel-Buffering', 'no'],
-    ]
-    const bytes = exchange.stream(200, headers, stream)
-    if (bytes === null) {
-      readers.leave(stream)
-      return
-    }
-    this.#open.add(stream)
-    metrics.subscribers.inc({ kind: 'sse' })
-    stream.start(bytes, principal.keyId)
-  }
-
-  left(stream: EventStream): void {
-    this.#open.delete(stream)
-    this.parts.readers.leave(stream)
-    this.parts.metrics.subscribers.dec({ kind: 'sse' })
-  }
-
-  /** Ends every stream; the clients come back when they find a server again. */
-  close(): void {
-    clearInterval(this.#timer)
-    for (const stream of [...this.#open]) stream.onEnd('stopping')
-  }
-
-  /** One timer for all: it keeps proxies from taking a quiet stream for a dead one. */
-  #comment(): void {
-    for (const stream of [...this.#open]) stream.comment()
-  }
-}
-
-/** One reply: what the socket, the hub and `Readers` know of it is this one object. */
-class EventStream implements StreamHandlers, SubscribeOptions, Reader {
+/** One SSE reply: what the socket, the hub and `Readers` know of it is this one object. */
+export abstract class EventStream implements StreamHandlers, SubscribeOptions, Reader {
+  abstract readonly session: number | null
+  /** Of the gauge that counts subscribers. */
+  abstract readonly kind: string
   #bytes: ByteStream | null = null
   #subscription: Subscription | null = null
   #unwatch: (() => void) | null = null
-  #blocked = false
+  /** What was written while the socket took no more, and has not left. */
+  #heldBytes = 0
+  #isBlocked = false
 
   constructor(
-    private readonly all: EventStreams,
+    protected readonly owner: EventStreamOwner,
     readonly tenant: number,
-    readonly session: number,
     readonly after: number,
   ) {}
 
+  /** What a client is told before the first event. */
+  protected opening(): string {
+    return `retry: ${retryMs}\n\n`
+  }
+
+  /** The last words to a client whose key was revoked while it was listening. */
+  protected abstract revoked(): string
+  /** The last words to a client, empty where the last event says it all. */
+  protected abstract ended(reason: EndReason): string
+
+  /** Where a client that is cut now has to go on. */
+  protected get position(): number {
+    return this.#subscription?.position ?? this.after
+  }
+
+  /** Its socket holds back what it was sent. */
+  protected get isBlocked(): boolean {
+    return this.#isBlocked
+  }
+
   start(bytes: ByteStream, keyId: string): void {
-    const { hub, authenticator } = this.all.parts
+    const { hub, authenticator } = this.owner
     this.#bytes = bytes
-    this.#unwatch = authenticator.watch(keyId, () => bytes.end(': key revoked\n\n'))
-    this.#write(`retry: ${retryMs}\n\n`)
+    this.#unwatch = authenticator.watch(keyId, () => bytes.end(this.revoked()))
+    this.write(this.opening())
     if (bytes.isOpen) this.#subscription = hub.subscribe(this)
   }
 
   deliver(events: readonly StoredEvent[]): boolean {
-    return this.#write(this.all.text.of(events))
+    return this.write(this.owner.rendering.of(events))
   }
 
   onEnd(reason: EndReason): void {
-    this.#bytes?.end(reason === 'stopping' ? ': server stops\n\n' : '')
+    this.#bytes?.end(this.ended(reason))
   }
 
   comment(): void {
-    if (!this.#blocked) this.#write(': keep-alive\n\n')
+    if (!this.#isBlocked) this.write(': keep-alive\n\n')
   }
 
   drained(): void {
-    this.#blocked = false
-    this.all.parts.readers.hold(this, 0)
-    this.#subscription?.resume()
+    this.#isBlocked = false
+    this.#heldBytes = 0
+    this.owner.readers.hold(this, 0)
+    this.resume()
   }
 
   closed(): void {
     this.#unwatch?.()
     this.#subscription?.close()
-    this.all.left(this)
+    this.owner.left(this)
   }
 
   cut(): void {
     this.#bytes?.destroy()
   }
 
-  /** Earlier writes have left, so what the socket holds back is of this one. */
-  #write(text: string): boolean {
+  /** Goes on with the events, where the socket takes them. */
+  protected resume(): void {
+    if (!this.#isBlocked) this.#subscription?.resume()
+  }
+
+  protected write(text: string | Uint8Array): boolean {
     if (this.#bytes?.write(text) === true) return true
-    this.#blocked = true
-    if (this.#bytes?.isOpen === true) {
-      this.all.parts.readers.hold(this, Buffer.byteLength(text))
-    }
+    this.#isBlocked = true
+    if (this.#bytes?.isOpen !== true) return false
+    this.#heldBytes += Buffer.byteLength(text)
+    this.owner.readers.hold(this, this.#heldBytes)
     return false
   }
 }
 
+/** The events of a session, until it ends. */
+export class SessionStream extends EventStream {
+  readonly kind = 'sse'
+  readonly session: number
+
+  constructor(owner: EventStreamOwner, tenant: number, { session, after }: SessionEventStream) {
+    super(owner, tenant, after)
+    this.session = session
+  }
+
+  protected revoked(): string {
+    return ': key revoked\n\n'
+  }
+
+  protected ended(reason: EndReason): string {
+    return reason === 'stopping' ? ': server stops\n\n' : ''
+  }
+}
+
+export function formatEvents(events: readonly StoredEvent[]): Uint8Array {
+  return Buffer.from(events.map(formatEvent).join(''))
+}
+
+export function formatEvent({ name, number, data }: StoredEvent): string {
+  return formatFields(name, `event_${number}`, data)
+}
+
 /**
- * The event in the format of text/event-stream; a line break inside it begins a further data line.
+ * An event in the format of text/event-stream; a line break inside it begins a further data line.
  */
-export function formatEvent(event: StoredEvent): string {
-  const name = event.name.replace(/[\r\n]/g, ' ')
-  const data = /[\r\n]/.test(event.data)
-    ? event.data.split(/\r\n|\r|\n/).join('\ndata: ')
-    : event.data
-  return `event: ${name}\nid: event_${event.number}\ndata: ${data}\n\n`
+export function formatFields(name: string, id: string, data: string): string {
+  const line = name.replace(/[\r\n]/g, ' ')
+  const lines = /[\r\n]/.test(data) ? data.split(/\r\n|\r|\n/).join('\ndata: ') : data
+  return `event: ${line}\nid: ${id}\ndata: ${lines}\n\n`
 }

@@ -23,7 +23,7 @@ export class UwsStream implements ByteStream {
     return this.#open
   }
 
-  write(text: string): boolean {
+  write(text: string | Uint8Array): boolean {
     if (!this.#open) return false
     let taken = false
     this.res.cork(() => {

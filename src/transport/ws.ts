@@ -282,7 +282,7 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
       if (!this.principal.scopes.has('sessions:write')) throw scopeMissing('sessions:write')
       const request = requireValid(options, endOptions) as EndOptions
       const { sessions } = this.all.parts.services
-      const row = await sessions.end(this.row.tenant, this.row.id, request)
+      const row = await sessions.end(this.principal, this.row.id, request)
       this.#send({ type: 'ack', id, ...sessionEnded(row) }, isBinary)
     } catch (error) {
       this.#reject(id, error, isBinary)

@@ -8,8 +8,10 @@ import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { mediaRowIds } from '../../bench/media.ts'
+import { memorySearchRowIds } from '../../bench/memory-search.ts'
 import type { BenchReport } from '../../bench/report.ts'
 import { allRows } from '../../bench/rows.ts'
+import { streamRowIds } from '../../bench/stream.ts'
 
 const bench = fileURLToPath(new URL('../../bench/main.js', import.meta.url))
 
@@ -43,7 +45,14 @@ test('a quick bench reads back all that it sent, row by row, and cleans up', asy
   const expected = allRows().map((row) => row.id)
   assert.deepEqual(
     report.rows.map((row) => row.id),
-    [...expected, 'batch/speed-up', 'server/memory', ...mediaRowIds],
+    [
+      ...expected,
+      'batch/speed-up',
+      'server/memory',
+      ...mediaRowIds,
+      ...streamRowIds,
+      ...memorySearchRowIds,
+    ],
   )
   for (const row of report.rows) {
     assert(['not judged', 'information', 'not run'].includes(row.verdict), row.id)

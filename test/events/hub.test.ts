@@ -4,6 +4,7 @@ import type { StoredEvent } from '../../src/contracts/events.ts'
 import type { EndReason } from '../../src/events/hub.ts'
 import { limits } from '../../src/limits.ts'
 import type { SessionRow } from '../../src/store/interfaces.ts'
+import { tester } from '../support/actors.ts'
 import { openIngest, testRecords } from '../support/ingest.ts'
 import { eventually } from '../support/waiting.ts'
 
@@ -25,7 +26,7 @@ function assertContinuous(events: readonly StoredEvent[], all: readonly StoredEv
 
 test('subscribers that come before, amid and after the events all get each one once, in order', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 1 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 1 })
   const received: StoredEvent[][] = []
   const ends: Promise<string>[] = []
   const join = () => {
@@ -52,7 +53,7 @@ test('subscribers that come before, amid and after the events all get each one o
   join()
   await feeding
   join()
-  await ingest.sessions.end(0, session.id, {})
+  await ingest.sessions.end(tester, session.id, {})
   assert.deepEqual(await Promise.all(ends), ['terminal', 'terminal', 'terminal'])
   const all = ingest.store.events.ofSession(0, session.number, 0, 1_000)
   assert.ok(all.length >= 82)
@@ -63,7 +64,7 @@ test('subscribers that come before, amid and after the events all get each one o
 
 test('a subscriber whose socket is full holds no events and goes on from its cursor', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 1 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 1 })
   const events: StoredEvent[] = []
   let calls = 0
   const ended = new Promise<string>((resolve) => {
@@ -81,7 +82,7 @@ test('a subscriber whose socket is full holds no events and goes on from its cur
     })
   })
   await feed(ingest, session)
-  await ingest.sessions.end(0, session.id, {})
+  await ingest.sessions.end(tester, session.id, {})
   assert.equal(await ended, 'terminal')
   assert.ok(calls > 1)
   assertContinuous(events, ingest.store.events.ofSession(0, session.number, 0, 1_000))
@@ -89,7 +90,7 @@ test('a subscriber whose socket is full holds no events and goes on from its cur
 
 test('closing the hub gives what is stored and tells every subscriber', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 1 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 1 })
   await feed(ingest, session)
   const events: StoredEvent[] = []
   const ended = new Promise<string>((resolve) => {
@@ -155,8 +156,8 @@ function numbersOf(events: readonly StoredEvent[]): number[] {
 
 test('of what retention dropped a gap event tells, whose own id is where a reader goes on', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
-  await append(ingest, session, 9)
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry' })
+  await append(ingest, session, 8)
   await drop(ingest, 5)
   for (const after of [0, 2, 4]) {
     const reader = collect(ingest, session, after)
@@ -177,11 +178,11 @@ test('of what retention dropped a gap event tells, whose own id is where a reade
 
 test('a reader that retention overtakes is told, and one that has ended is not waited for', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry' })
   const reader = collect(ingest, session)
   reader.block(true)
   await eventually(async () => reader.events.length === 1 || undefined, 'the first event')
-  await append(ingest, session, 6)
+  await append(ingest, session, 5)
   await drop(ingest, 4)
   reader.block(false)
   await eventually(async () => reader.events.length === 5 || undefined, 'gap and rest')
@@ -192,7 +193,7 @@ test('a reader that retention overtakes is told, and one that has ended is not w
   reader.block(true)
   await append(ingest, session, 1)
   await eventually(async () => reader.events.length === 6 || undefined, 'the event that blocks')
-  await ingest.sessions.end(0, session.id, {})
+  await ingest.sessions.end(tester, session.id, {})
   await drop(ingest, 100)
   assert.equal(ingest.hub.isPastEnd(ingest.row(session), 8), false)
   reader.block(false)
@@ -204,11 +205,11 @@ test('a reader that retention overtakes is told, and one that has ended is not w
 
 test('the stream of a session that retention takes ends', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry' })
   const reader = collect(ingest, session)
   reader.block(true)
   await eventually(async () => reader.events.length === 1 || undefined, 'the first event')
-  await ingest.sessions.end(0, session.id, {})
+  await ingest.sessions.end(tester, session.id, {})
   await drop(ingest, 100)
   await ingest.store.commit((transaction) =>
     transaction.dropSession(transaction.session(session.number), 1_000),
@@ -219,7 +220,7 @@ test('the stream of a session that retention takes ends', async (t) => {
 
 test('subscribers that are live get the same array, and one write carries no more than it may', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry' })
   const [one, other] = [collect(ingest, session), collect(ingest, session)]
   await eventually(async () => other.events.length === 1 || undefined, 'the first event')
   await append(ingest, session, 20, 10_000)
@@ -234,13 +235,13 @@ test('subscribers that are live get the same array, and one write carries no mor
 
 test('more than may wait for its turn is read from the log, and nothing is missed', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry' })
   const readers = Array.from({ length: 40 }, () => collect(ingest, session))
   await eventually(async () => readers[39]?.events.length === 1 || undefined, 'the first event')
   const count = Math.ceil((2 * limits.topicFreshBytesMax) / 50_000)
   await append(ingest, session, count, 50_000)
   await append(ingest, session, 3)
-  await ingest.sessions.end(0, session.id, {})
+  await ingest.sessions.end(tester, session.id, {})
   for (const reader of readers) assert.equal(await reader.ended, 'terminal')
   const all = ingest.store.events.ofSession(0, session.number, 0, 1_000)
   for (const { events } of readers) assertContinuous(events, all)

@@ -13,7 +13,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   'memory.ts': ['limits.ts'],
   contracts: ['contracts', 'limits.ts'],
   codecs: ['codecs', 'contracts', 'limits.ts'],
-  workers: ['workers', 'codecs', 'contracts', 'limits.ts'],
+  workers: ['workers', 'codecs', 'memories/search', 'contracts', 'limits.ts'],
   store: ['store', 'contracts', 'limits.ts'],
   pool: ['pool', 'contracts', 'limits.ts', 'log.ts'],
   'log.ts': ['config.ts'],
@@ -22,12 +22,16 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   cli: ['cli', 'config.ts', 'store', 'limits.ts', 'log.ts'],
   events: ['events', 'store', 'contracts', 'limits.ts', 'log.ts', 'metrics.ts'],
   ingest: ['ingest', 'pool', 'store', 'contracts', 'clock.ts', 'limits.ts', 'log.ts', 'metrics.ts'],
+  // Of a thread of its own: nothing of the main thread may load it.
+  'memories/search': ['memories/search', 'contracts', 'limits.ts'],
   memories: ['memories', 'events', 'store', 'contracts', 'limits.ts', 'log.ts', 'metrics.ts'],
+  monitor: ['monitor', 'store', 'contracts', 'clock.ts', 'limits.ts', 'log.ts', 'memory.ts'],
   transport: [
     'transport',
     'ingest',
     'events',
     'memories',
+    'monitor',
     'store',
     'contracts',
     'config.ts',
@@ -47,6 +51,7 @@ const packageImporters = new Map<string, RegExp>(
   Object.entries({
     'uWebSockets.js': /^src\/transport\/uws\.ts$/,
     lmdb: /^src\/store\//,
+    libsql: /^src\/memories\/search\//,
     piscina: /^(src\/pool|workers)\//,
     // The pool only loads it: see there.
     sharp: /^src\/(codecs\/.+|pool\/pool\.ts)$/,
@@ -102,6 +107,7 @@ function importViolation(path: string, specifier: string): string | null {
 function partOf(path: string): string | null {
   const [top, second] = path.split('/')
   if (top === 'workers') return 'workers'
+  if (path.startsWith('src/memories/search/')) return 'memories/search'
   return top === 'src' && second !== undefined ? second : null
 }
 
@@ -139,6 +145,8 @@ test('a source that breaks a rule is found', () => {
     ['src/ingest/jobs.ts', "import { x } from '../codecs/wav.ts'", 'src/codecs/wav.ts'],
     ['src/transport/sse.ts', "import { App } from 'uWebSockets.js'", 'uWebSockets.js'],
     ['src/ingest/journal.ts', "import { open } from 'lmdb'", 'lmdb'],
+    ['src/memories/memories.ts', "import { x } from './search/engine.ts'", 'memories/search'],
+    ['src/memories/memories.ts', "import Database from 'libsql'", 'libsql'],
     ['src/codecs/wav.ts', "import { readFile } from 'node:fs/promises'", 'node:fs'],
     ['src/codecs/wav.ts', "import 'node:net'", 'node:net'],
     ['src/codecs/video.ts', "import { spawn } from 'node:child_process'", 'node:child_process'],

@@ -3,9 +3,11 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { CommandFailure, ConfigError } from '../../src/cli/flags.ts'
+import { newApiKey } from '../../src/cli/keys.ts'
 import { runVerify } from '../../src/cli/verify.ts'
 import { Database, type TableName } from '../../src/store/database.ts'
-import { hashKey, numberKey, textKey } from '../../src/store/keys.ts'
+import { facetKey, hashKey, numberKey, textKey } from '../../src/store/keys.ts'
+import { facetsOf } from '../../src/store/memories.ts'
 import { openStore } from '../../src/store/store.ts'
 import { type Damage, type VerificationSummary, verifyStore } from '../../src/store/verification.ts'
 import { blobOf } from '../store/fixtures.ts'
@@ -57,6 +59,7 @@ test('a store that holds some of everything is sound, and everything is counted'
     journalEntries: 3,
     pendingBuffers: 2,
     rejected: 1,
+    memories: 3,
     deadLetters: 1,
     jobs: 3,
     idempotencyAnswers: 1,
@@ -112,6 +115,7 @@ test('each row that is wrong or gone is named', async (t) => {
   const other = (): Uint8Array => numberKey(99)
   const number = telemetry.number
   const buffer = hashKey([5], blobOf('buffer one').hash)
+  const [common, rare] = facetsOf({ tags: ['common', 'rare'] }) as [Uint8Array, Uint8Array]
   const shorter = (value: Uint8Array): Uint8Array => value.subarray(1)
   const cases: readonly [
     TableName,
@@ -146,6 +150,12 @@ test('each row that is wrong or gone is named', async (t) => {
     ['jobs', numberKey(2), none, ['index', 'session']],
     ['events', numberKey(0, 2), none, ['event', 'tenant']],
     ['session-events', numberKey(number, 1), none, ['event', 'tenant']],
+    ['memories', numberKey(0, 1), none, ['memory list', 'tenant']],
+    ['memories', numberKey(0, 2), zero, ['memory', 'memory list']],
+    ['memory-facets', facetKey(0, common, 1), none, ['memory', 'memory list']],
+    ['memory-facets', facetKey(0, rare, 1), none, ['memory', 'memory list']],
+    ['memory-facet-counts', hashKey([0], common), other, ['memory list']],
+    ['memory-facet-counts', hashKey([0], rare), none, ['memory list']],
     ['rejected', numberKey(number, 0), none, ['session', 'tenant']],
     ['rejected', numberKey(number, 0), zero, ['rejected']],
     ['tenants', numberKey(0), none, ['owner', 'tenant']],
@@ -185,6 +195,16 @@ test('a counter that was set wrong is named with what was counted', async (t) =>
     ['atoms 4', '3'],
     ['records queued 3', '1'],
   ])
+})
+
+test('a key that an event has told of and that is not there is named', async (t) => {
+  const { path } = await richStore(t)
+  const { row } = newApiKey({ tenant: 0, user: 'ada', scopes: ['ingest'] })
+  await changeRows(path, (transaction) => transaction.tellApiKey(row))
+  const digest = Buffer.from(row.digest).toString('hex')
+  const where = { table: 'told-keys', digest }
+  const { damaged } = await verdictOf(path)
+  assert.deepEqual(damaged, [{ kind: 'index', where, expected: 'an API key true', found: 'false' }])
 })
 
 test('bytes of the file itself that have changed are found', async (t) => {

@@ -6,6 +6,7 @@ import { sessionEnded } from '../../src/ingest/session-report.ts'
 import { limits } from '../../src/limits.ts'
 import type { DeadLetterRow, JobRow, SessionRow } from '../../src/store/interfaces.ts'
 import { newDeadLetter } from '../store/fixtures.ts'
+import { tester, testerOf } from '../support/actors.ts'
 import { faultyWorkers, poisonRecord } from '../support/faults.ts'
 import { openIngest, testRecords } from '../support/ingest.ts'
 import { jpegFrame } from '../support/media.ts'
@@ -23,7 +24,7 @@ async function openFaulty(t: TestContext): Promise<Ingest> {
 
 /** A session with one dead letter of four records; it fails so many times in all. */
 async function withDeadLetter(ingest: Ingest, name: string, times: number | 'always', tenant = 0) {
-  const session = await ingest.sessions.start(tenant, {
+  const session = await ingest.sessions.start(testerOf(tenant), {
     sessionType: 'telemetry',
     batchSize: 4,
     retry,
@@ -71,7 +72,7 @@ test('a dead letter shows what it holds, page by page', async (t) => {
 test('a redriven dead letter becomes atoms, and its job tells', async (t) => {
   const ingest = await openFaulty(t)
   const { session, letter } = await withDeadLetter(ingest, 'redrive', 2)
-  const job = await ingest.deadLetters.redrive(0, { deadLetterIds: [letter.id] })
+  const job = await ingest.deadLetters.redrive(tester, { deadLetterIds: [letter.id] })
   const done = await ended(ingest, job)
   assert.deepEqual([done.status, done.atomsCreated, done.itemsTotal], ['completed', 4, 4])
   const row = ingest.row(session)
@@ -80,13 +81,13 @@ test('a redriven dead letter becomes atoms, and its job tells', async (t) => {
   assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null).rows, [])
   const report = jobStatus(done, session.id, 'http://host', Date.now())
   assert.equal(report.result?.finalHash, Buffer.from(row.chain).toString('hex'))
-  assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'completed')
+  assert.equal((await ingest.sessions.end(tester, session.id, {})).status, 'completed')
 })
 
 test('one that fails again is the same dead letter with a longer history', async (t) => {
   const ingest = await openFaulty(t)
   const { session, letter } = await withDeadLetter(ingest, 'again', 'always')
-  const job = await ended(ingest, await ingest.deadLetters.redrive(0, { all: true }))
+  const job = await ended(ingest, await ingest.deadLetters.redrive(tester, { all: true }))
   assert.equal(job.status, 'failed')
   assert.equal(job.error?.code, 'WORKER_FAILED')
   const again = ingest.deadLetters.find(0, letter.id)
@@ -101,15 +102,16 @@ test('one that fails again is the same dead letter with a longer history', async
 test('redriving after the end adds atoms, no event, and leaves the answer of the end', async (t) => {
   const ingest = await openFaulty(t)
   const { session, letter } = await withDeadLetter(ingest, 'after', 2)
-  const end = sessionEnded(await ingest.sessions.end(0, session.id, {}), 0)
+  const end = sessionEnded(await ingest.sessions.end(tester, session.id, {}), 0)
   assert.equal(end.status, 'failed')
-  const told = ingest.store.events.last(0)
-  await ended(ingest, await ingest.deadLetters.redrive(0, { deadLetterIds: [letter.id] }))
+  const log = () => ingest.store.events.ofSession(0, session.number, 0, 1_000)
+  const told = log()
+  await ended(ingest, await ingest.deadLetters.redrive(tester, { deadLetterIds: [letter.id] }))
   assert.equal(ingest.row(session).atomsCreated, 4)
   assert.equal((await ingest.readAll(session)).length, 4)
   assert.equal(ingest.row(session).status, 'failed')
-  assert.equal(ingest.store.events.last(0), told)
-  assert.deepEqual(sessionEnded(await ingest.sessions.end(0, session.id, {}), 0), end)
+  assert.deepEqual(log(), told)
+  assert.deepEqual(sessionEnded(await ingest.sessions.end(tester, session.id, {}), 0), end)
 })
 
 test('a selection goes by session, by code, or takes all, in one job', async (t) => {
@@ -118,19 +120,19 @@ test('a selection goes by session, by code, or takes all, in one job', async (t)
   const other = await withDeadLetter(ingest, 'other', 2)
   const { sessions } = ingest
   const none = { errorCode: 'STORE_FULL' }
-  await assert.rejects(ingest.deadLetters.redrive(0, none), notFound)
-  const bySession = await ingest.deadLetters.redrive(0, { sessionId: one.session.id })
+  await assert.rejects(ingest.deadLetters.redrive(tester, none), notFound)
+  const bySession = await ingest.deadLetters.redrive(tester, { sessionId: one.session.id })
   assert.equal(bySession.session, one.session.number)
   await ended(ingest, bySession)
-  const byCode = await ingest.deadLetters.redrive(0, { errorCode: 'WORKER_FAILED' })
+  const byCode = await ingest.deadLetters.redrive(tester, { errorCode: 'WORKER_FAILED' })
   await ended(ingest, byCode)
   assert.equal(ingest.row(other.session).atomsCreated, 4)
-  assert.equal((await sessions.end(0, one.session.id, {})).status, 'completed')
+  assert.equal((await sessions.end(tester, one.session.id, {})).status, 'completed')
 })
 
 test('a selection finds what lies behind many others, and takes the oldest of too many', async (t) => {
   const ingest = await openFaulty(t)
-  const crowded = await ingest.sessions.start(0, { sessionType: 'telemetry', retry })
+  const crowded = await ingest.sessions.start(tester, { sessionType: 'telemetry', retry })
   const put = (code: string, count: number) =>
     ingest.store.commit((tx) => {
       const session = tx.session(crowded.number)
@@ -143,10 +145,10 @@ test('a selection finds what lies behind many others, and takes the oldest of to
     })
   await put('OTHER', limits.deadLetterScanRowsMax + 1)
   const { letter } = await withDeadLetter(ingest, 'behind', 2)
-  const job = await ingest.deadLetters.redrive(0, { errorCode: letter.code })
+  const job = await ingest.deadLetters.redrive(tester, { errorCode: letter.code })
   assert.equal((await ended(ingest, job)).atomsCreated, 4)
   const many = await put('MANY', limits.redriveSelectionMax + 1)
-  const half = await ingest.deadLetters.redrive(0, { errorCode: 'MANY' })
+  const half = await ingest.deadLetters.redrive(tester, { errorCode: 'MANY' })
   assert.equal(half.batchesLeft, limits.redriveSelectionMax)
   assert.deepEqual(ingest.deadLetters.list(0, { code: 'MANY' }, 9, null).rows, many.slice(-1))
 })
@@ -156,8 +158,8 @@ test('of two redrives of one dead letter the second finds none', async (t) => {
   const { letter } = await withDeadLetter(ingest, 'twice', 'always')
   const selection = { deadLetterIds: [letter.id] }
   const results = await Promise.allSettled([
-    ingest.deadLetters.redrive(0, selection),
-    ingest.deadLetters.redrive(0, selection),
+    ingest.deadLetters.redrive(tester, selection),
+    ingest.deadLetters.redrive(tester, selection),
   ])
   assert.deepEqual(
     results.map(({ status }) => status),
@@ -170,36 +172,40 @@ test('another tenant finds nothing of it', async (t) => {
   const { letter, session } = await withDeadLetter(ingest, 'tenant', 'always', 7)
   assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null).rows, [])
   assert.throws(() => ingest.deadLetters.find(0, letter.id), notFound)
-  await assert.rejects(ingest.deadLetters.drop(0, letter.id), notFound)
-  await assert.rejects(ingest.deadLetters.redrive(0, { deadLetterIds: [letter.id] }), notFound)
-  await assert.rejects(ingest.deadLetters.redrive(0, { all: true }), notFound)
+  await assert.rejects(ingest.deadLetters.drop(tester, letter.id), notFound)
+  await assert.rejects(ingest.deadLetters.redrive(tester, { deadLetterIds: [letter.id] }), notFound)
+  await assert.rejects(ingest.deadLetters.redrive(tester, { all: true }), notFound)
   await assert.rejects(
-    ingest.deadLetters.redrive(0, { sessionId: session.id }),
+    ingest.deadLetters.redrive(tester, { sessionId: session.id }),
     (error) => error instanceof Refusal && error.code === 'SESSION_NOT_FOUND',
   )
 })
 
 test('a dropped dead letter takes its frames along, but not those that others have', async (t) => {
   const ingest = await openFaulty(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'video', batchSize: 10, retry })
+  const session = await ingest.sessions.start(tester, {
+    sessionType: 'video',
+    batchSize: 10,
+    retry,
+  })
   const frame = async (frameNumber: number, width: number) => {
     const imageData = Buffer.from(await jpegFrame({ width, height: 48 })).toString('base64')
     const common = { timestamp: 0, format: 'jpeg', height: 48 }
     return { frames: [{ ...common, frameNumber, imageData, width }] }
   }
-  const kept = await ingest.sessions.start(0, { sessionType: 'video', batchSize: 1 })
+  const kept = await ingest.sessions.start(tester, { sessionType: 'video', batchSize: 1 })
   await ingest.upload(kept, await frame(1, 64))
   for (const width of [64, 80, 96]) await ingest.upload(session, await frame(width, width))
   const [lost, shared, own] = ingest.store.journal.batch(session.number, 1)
   await ingest.store.commit((transaction) =>
     transaction.deleteJournal(session.number, 1, own?.number ?? 0),
   )
-  assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'failed')
+  assert.equal((await ingest.sessions.end(tester, session.id, {})).status, 'failed')
   const [letter] = ingest.deadLetters.list(0, {}, 1, null).rows
   const page = await ingest.deadLetters.payload(letter as DeadLetterRow, 0, 10)
   assert.ok(page.kind === 'frames')
   assert.equal(page.items.length, 2)
-  await ingest.deadLetters.drop(0, letter?.id ?? '')
+  await ingest.deadLetters.drop(tester, letter?.id ?? '')
   const hashOf = (entry: typeof lost) =>
     entry?.content.kind === 'media' ? entry.content.items[0]?.hash : undefined
   const has = (entry: typeof lost) => ingest.store.blobs.has(0, hashOf(entry) ?? new Uint8Array(32))
@@ -213,20 +219,20 @@ test('a dropped dead letter takes its frames along, but not those that others ha
 test('what retention is taking away is neither redriven nor dropped, in the same commit too', async (t) => {
   const ingest = await openFaulty(t)
   const { session, letter } = await withDeadLetter(ingest, 'taken', 'always')
-  await ingest.sessions.end(0, session.id, {})
+  await ingest.sessions.end(tester, session.id, {})
   const selection = { deadLetterIds: [letter.id] }
   const [taken, redriven, dropped] = await Promise.allSettled([
     ingest.store.commit((tx) => tx.dropSession(tx.session(session.number), 1)),
-    ingest.deadLetters.redrive(0, selection),
-    ingest.deadLetters.drop(0, letter.id),
+    ingest.deadLetters.redrive(tester, selection),
+    ingest.deadLetters.drop(tester, letter.id),
   ])
   assert.equal(taken.status, 'fulfilled')
   assert.ok(redriven.status === 'rejected' && notFound(redriven.reason))
   assert.ok(dropped.status === 'rejected' && notFound(dropped.reason))
   assert.throws(() => ingest.deadLetters.find(0, letter.id), notFound)
   assert.deepEqual(ingest.deadLetters.list(0, {}, 10, null).rows, [])
-  await assert.rejects(ingest.deadLetters.redrive(0, { all: true }), notFound)
-  await assert.rejects(ingest.deadLetters.redrive(0, selection), notFound)
+  await assert.rejects(ingest.deadLetters.redrive(tester, { all: true }), notFound)
+  await assert.rejects(ingest.deadLetters.redrive(tester, selection), notFound)
   assert.deepEqual(ingest.store.jobs.list(0, {}, 10, null).rows, [])
 })
 
@@ -234,8 +240,8 @@ test('an end that meets a redrive waits for its batch, and timers go on', async 
   const ingest = await openFaulty(t)
   const { session, letter } = await withDeadLetter(ingest, 'meets', 2)
   const [job, end] = await Promise.all([
-    ingest.deadLetters.redrive(0, { deadLetterIds: [letter.id] }),
-    ingest.sessions.end(0, session.id, {}),
+    ingest.deadLetters.redrive(tester, { deadLetterIds: [letter.id] }),
+    ingest.sessions.end(tester, session.id, {}),
   ])
   assert.equal((await ended(ingest, job)).status, 'completed')
   // Whichever came first: with its batch it is completed, before it the dead letter made it fail.
@@ -245,16 +251,16 @@ test('an end that meets a redrive waits for its batch, and timers go on', async 
 test('what is left of a damaged batch is redriven, and of a lost one the job says so', async (t) => {
   const ingest = await openFaulty(t)
   const damaged = async (lost: readonly number[]) => {
-    const session = await ingest.sessions.start(0, { sessionType: 'telemetry', retry })
+    const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', retry })
     await ingest.upload(session, { records: testRecords(5) })
     await ingest.upload(session, { records: testRecords(5, 5) })
     await ingest.store.commit((tx) => {
       for (const number of lost) tx.deleteJournal(session.number, 1, number)
     })
-    assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'failed')
+    assert.equal((await ingest.sessions.end(tester, session.id, {})).status, 'failed')
     const [letter] = ingest.deadLetters.list(0, { session: session.number }, 1, null).rows
     const deadLetterIds = [letter?.id ?? '']
-    const job = await ended(ingest, await ingest.deadLetters.redrive(0, { deadLetterIds }))
+    const job = await ended(ingest, await ingest.deadLetters.redrive(tester, { deadLetterIds }))
     return { job, row: ingest.row(session) }
   }
   const half = await damaged([0])

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
 import { limits } from '../../src/limits.ts'
 import type { SessionRow } from '../../src/store/interfaces.ts'
+import { tester } from '../support/actors.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { openIngest, testRecords } from '../support/ingest.ts'
 import { eventually } from '../support/waiting.ts'
@@ -26,7 +27,7 @@ test('a session ends by itself 24 hours after its start, its queue first', async
   const clock = new FakeClock()
   const ingest = await openIngest(t, { clock })
   ingest.sessions.recover()
-  const session = await ingest.sessions.start(0, {
+  const session = await ingest.sessions.start(tester, {
     sessionType: 'telemetry',
     maxBatchDelayMs: limits.batchDelayMsMax,
   })
@@ -48,10 +49,10 @@ test('a paused session ends at its age too, a younger one does not', async (t) =
   const clock = new FakeClock()
   const ingest = await openIngest(t, { clock })
   ingest.sessions.recover()
-  const old = await ingest.sessions.start(0, { sessionType: 'audio' })
-  await ingest.sessions.pause(0, old.id)
+  const old = await ingest.sessions.start(tester, { sessionType: 'audio' })
+  await ingest.sessions.pause(tester, old.id)
   clock.advance(limits.sessionTtlMs / 2)
-  const young = await ingest.sessions.start(0, { sessionType: 'telemetry' })
+  const young = await ingest.sessions.start(tester, { sessionType: 'telemetry' })
   clock.advance(limits.sessionTtlMs / 2 + limits.sessionSweepMs)
   assert.equal((await ended(ingest, old)).status, 'completed')
   assert.equal(ingest.row(young).status, 'active')
@@ -61,7 +62,7 @@ test('a session that came of age while no server ran ends at the next start', as
   const clock = new FakeClock()
   const path = await mkdtemp(join(tmpdir(), 'atomstream-ingest-'))
   const before = await openIngest(t, { clock, path })
-  const session = await before.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await before.sessions.start(tester, { sessionType: 'telemetry' })
   await before.upload(session, { records: testRecords(5) })
   await before.close()
   clock.advance(limits.sessionTtlMs + 1)
@@ -78,7 +79,9 @@ test('more sessions than one sweep ends are all ended, and take no upload meanwh
   ingest.sessions.recover()
   const count = 2 * limits.sessionSweepMax + 10
   const all = await Promise.all(
-    Array.from({ length: count }, () => ingest.sessions.start(0, { sessionType: 'telemetry' })),
+    Array.from({ length: count }, () =>
+      ingest.sessions.start(tester, { sessionType: 'telemetry' }),
+    ),
   )
   clock.advance(limits.sessionTtlMs - 1)
   clock.advance(1)

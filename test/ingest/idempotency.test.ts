@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { pack } from 'msgpackr'
 import { Refusal } from '../../src/contracts/errors.ts'
 import { limits } from '../../src/limits.ts'
+import { tester } from '../support/actors.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { jsonBody, openIngest, testRecords } from '../support/ingest.ts'
 import { jpegFrame } from '../support/media.ts'
@@ -16,7 +17,7 @@ const plain = { idempotencyKey: 'k', asJob: null }
 
 test('the same key and body gives the first answer again and stores nothing', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 20 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 20 })
   const body = { records: testRecords(10) }
   const queued = await ingest.upload(session, body, 'first')
   const filled = await ingest.upload(session, { records: testRecords(10, 10) }, 'second')
@@ -32,7 +33,7 @@ test('the same key and body gives the first answer again and stores nothing', as
 
 test('the same key with another body is a conflict and stores nothing', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   await ingest.upload(session, { records: testRecords(10) }, 'k')
   await assert.rejects(ingest.upload(session, { records: testRecords(10, 1) }, 'k'), conflict)
   assert.equal(ingest.row(session).recordsReceived, 10)
@@ -40,8 +41,8 @@ test('the same key with another body is a conflict and stores nothing', async (t
 
 test('a key belongs to its session', async (t) => {
   const ingest = await openIngest(t)
-  const one = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
-  const other = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const one = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
+  const other = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   await ingest.upload(one, { records: testRecords(10) }, 'k')
   await ingest.upload(other, { records: testRecords(10, 5) }, 'k')
   assert.equal(ingest.row(other).atomsCreated, 10)
@@ -49,7 +50,7 @@ test('a key belongs to its session', async (t) => {
 
 test('while the first is under way the others wait for it and get its answer', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   const body = { records: testRecords(10) }
   const answers = await Promise.all(
     Array.from({ length: 12 }, () => ingest.upload(session, body, 'same')),
@@ -62,10 +63,10 @@ test('while the first is under way the others wait for it and get its answer', a
 test('an answer is given again after a restart, and after the end of the session', async (t) => {
   const path = await mkdtemp(join(tmpdir(), 'atomstream-ingest-'))
   const before = await openIngest(t, { path })
-  const session = await before.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const session = await before.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   const body = { records: testRecords(10) }
   const first = await before.upload(session, body, 'k')
-  await before.sessions.end(0, session.id, {})
+  await before.sessions.end(tester, session.id, {})
   await before.close()
   const after = await openIngest(t, { path })
   assert.deepEqual(await after.upload(session, body, 'k'), first)
@@ -78,7 +79,7 @@ test('an answer is given again after a restart, and after the end of the session
 
 test('the same upload in another encoding has the same fingerprint', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   const body = { records: testRecords(10) }
   const first = await ingest.upload(session, body, 'k')
   const packed = new Uint8Array(pack(body))
@@ -92,17 +93,17 @@ test('the same upload in another encoding has the same fingerprint', async (t) =
 
 test('an upload that was refused leaves its key free', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
-  await ingest.sessions.pause(0, session.id)
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
+  await ingest.sessions.pause(tester, session.id)
   await assert.rejects(ingest.upload(session, { records: testRecords(10) }, 'k'))
-  await ingest.sessions.resume(0, session.id)
+  await ingest.sessions.resume(tester, session.id)
   const { reply } = await ingest.upload(session, { records: testRecords(10, 3) }, 'k')
   assert.equal(reply.recordsProcessed, 10)
 })
 
 test('a rejected record counts to what tells uploads apart', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   const bad = (value: unknown) => ({ timestamp: value, values: {} })
   const body = (value: unknown) => ({ records: [...testRecords(3), bad(value)] })
   await ingest.upload(session, body('no'), 'k')
@@ -112,7 +113,7 @@ test('a rejected record counts to what tells uploads apart', async (t) => {
 test('after 24 hours a key is forgotten, and by then its session is over too', async (t) => {
   const clock = new FakeClock()
   const ingest = await openIngest(t, { clock })
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   const body = { records: testRecords(10) }
   const first = await ingest.upload(session, body, 'k')
   clock.advance(limits.idempotencyTtlMs - 1)
@@ -126,7 +127,7 @@ test('after 24 hours a key is forgotten, and by then its session is over too', a
 
 test('a message with a key gets the same ack again, whatever its id', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 10 })
   const message = (id: string) =>
     jsonBody({ type: 'telemetry', id, idempotencyKey: 'k', records: testRecords(10) })
   const first = await ingest.uploads.message(session, message('a'))
@@ -139,7 +140,7 @@ test('a message with a key gets the same ack again, whatever its id', async (t) 
 
 test('frames are told apart by their bytes and by their metadata', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'video', batchSize: 1 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'video', batchSize: 1 })
   const image = await jpegFrame({ width: 64, height: 48 })
   const imageData = Buffer.from(image).toString('base64')
   const frame = { timestamp: 0, imageData, format: 'jpeg', width: 64, height: 48 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
 import type { JobRow, SessionRow } from '../../src/store/interfaces.ts'
+import { tester, testerOf } from '../support/actors.ts'
 import { faultyWorkers, poisonRecord } from '../support/faults.ts'
 import { jsonBody, openIngest, testRecords } from '../support/ingest.ts'
 import { jpegFrame } from '../support/media.ts'
@@ -15,7 +16,7 @@ const refusedWith = (code: string) => (error: unknown) =>
 
 /** Uploads as a job; the batch stays open. */
 async function uploadAsJob(ingest: Ingest, session: SessionRow, value: unknown): Promise<JobRow> {
-  const options = { idempotencyKey: null, asJob: { uploadMs: 1 } }
+  const options = { idempotencyKey: null, asJob: { actor: tester, uploadMs: 1 } }
   const answer = await ingest.uploads.upload(session, jsonBody(value), options)
   assert.ok(answer.kind === 'job')
   return ingest.jobs.find(session.tenant, answer.jobId)
@@ -47,16 +48,16 @@ async function frameBody(seed: number) {
 
 test('a queued upload whose job is cancelled leaves its batch, the others become atoms', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 100 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 100 })
   await ingest.upload(session, { records: testRecords(3) })
   const job = await uploadAsJob(ingest, session, { records: testRecords(5, 3) })
   await ingest.upload(session, { records: testRecords(2, 8) })
-  const cancelled = await ingest.jobs.cancel(0, job.id)
+  const cancelled = await ingest.jobs.cancel(tester, job.id)
   assert.deepEqual([cancelled.status, cancelled.atomsCreated], ['cancelled', 0])
   await assertCounts(ingest, session, { recordsQueued: 5, recordsCancelled: 5 })
-  await assert.rejects(ingest.jobs.cancel(0, job.id), refusedWith('JOB_STATE_CONFLICT'))
-  await assert.rejects(ingest.jobs.cancel(1, job.id), refusedWith('JOB_NOT_FOUND'))
-  const ended = await ingest.sessions.end(0, session.id, {})
+  await assert.rejects(ingest.jobs.cancel(tester, job.id), refusedWith('JOB_STATE_CONFLICT'))
+  await assert.rejects(ingest.jobs.cancel(testerOf(1), job.id), refusedWith('JOB_NOT_FOUND'))
+  const ended = await ingest.sessions.end(tester, session.id, {})
   assert.equal(ended.status, 'completed')
   await assertCounts(ingest, session, {
     recordsReceived: 10,
@@ -72,14 +73,14 @@ test('a queued upload whose job is cancelled leaves its batch, the others become
 
 test('a batch whose only upload is cancelled ends without atoms, and its bytes go', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'video', batchSize: 100 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'video', batchSize: 100 })
   const job = await uploadAsJob(ingest, session, await frameBody(1))
-  await ingest.jobs.cancel(0, job.id)
+  await ingest.jobs.cancel(tester, job.id)
   const kept = await uploadAsJob(ingest, session, await frameBody(2))
-  assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'completed')
+  assert.equal((await ingest.sessions.end(tester, session.id, {})).status, 'completed')
   await assertCounts(ingest, session, { atomsCreated: 1, recordsCancelled: 1 })
   assert.equal(ingest.jobs.find(0, kept.id).status, 'completed')
-  await assert.rejects(ingest.jobs.cancel(0, kept.id), refusedWith('JOB_STATE_CONFLICT'))
+  await assert.rejects(ingest.jobs.cancel(tester, kept.id), refusedWith('JOB_STATE_CONFLICT'))
   await ingest.close()
   await assertSound(ingest.path)
 })
@@ -87,7 +88,7 @@ test('a batch whose only upload is cancelled ends without atoms, and its bytes g
 /** Dead letters of four records each, which fail for ever. */
 async function deadLetters(t: TestContext, count: number) {
   const ingest = await openIngest(t, { workerFile: (await faultyWorkers(t)).workerFile })
-  const session = await ingest.sessions.start(0, {
+  const session = await ingest.sessions.start(tester, {
     sessionType: 'telemetry',
     batchSize: 4,
     retry: { maxRetries: 0 },
@@ -105,8 +106,8 @@ async function deadLetters(t: TestContext, count: number) {
 
 test('a cancelled redrive leaves its dead letters in the queue', async (t) => {
   const { ingest, session } = await deadLetters(t, 3)
-  const job = await ingest.deadLetters.redrive(0, { all: true })
-  const row = await ingest.jobs.cancel(0, job.id).catch((error: unknown) => error)
+  const job = await ingest.deadLetters.redrive(tester, { all: true })
+  const row = await ingest.jobs.cancel(tester, job.id).catch((error: unknown) => error)
   // It may have been quicker than the cancel; then it has failed, and they are dead letters all the same.
   assert.ok(row instanceof Refusal || (row as JobRow).status === 'cancelled')
   await eventually(
@@ -114,7 +115,7 @@ test('a cancelled redrive leaves its dead letters in the queue', async (t) => {
     'the dead letters',
   )
   await assertCounts(ingest, session, { recordsQueued: 0, recordsDead: 12 })
-  assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'failed')
+  assert.equal((await ingest.sessions.end(tester, session.id, {})).status, 'failed')
   await ingest.close()
   await assertSound(ingest.path)
 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
 import type { JobRow, SessionRow } from '../../src/store/interfaces.ts'
+import { tester, testerOf } from '../support/actors.ts'
 import { samplesOf, seededRandom, wavFile } from '../support/data.ts'
 import { deathsFileVariable } from '../support/dying-media.ts'
 import { openIngest } from '../support/ingest.ts'
@@ -53,7 +54,7 @@ test('threads that die with a chunk under way leave no atom behind twice', async
   process.env[deathsFileVariable] = deathsFile
   const mediaFile = new URL('../support/dying-media.js', import.meta.url)
   const ingest = await openIngest(t, { mediaFile })
-  const session = await ingest.sessions.start(0, { sessionType: 'audio', segmentation })
+  const session = await ingest.sessions.start(tester, { sessionType: 'audio', segmentation })
   const job = await ended(ingest, await ingest.uploadFile(session, wav, 'audio/wav'))
   assert.equal(readFileSync(deathsFile).byteLength, 2)
   assert.equal(job.status, 'completed', JSON.stringify(job.error))
@@ -65,7 +66,7 @@ test('threads that die with a chunk under way leave no atom behind twice', async
   )
   assert.ok(audioOf(ingest, session).equals(samplesOf(Buffer.from(wav))))
   assert.deepEqual(job.media?.checkpoint.emitted, rows.length)
-  assert.equal((await ingest.sessions.end(0, session.id, {})).atomsCreated, rows.length)
+  assert.equal((await ingest.sessions.end(tester, session.id, {})).atomsCreated, rows.length)
   await eventually(
     async () => ((await readdir(ingest.spool.folder)).length === 0 ? true : undefined),
     'an empty spool',
@@ -77,7 +78,7 @@ test('threads that die with a chunk under way leave no atom behind twice', async
 test('a session that is cancelled while a file is being taken cancels its job too', async (t) => {
   const { ffmpeg, path } = await clip()
   const ingest = await openIngest(t, { ffmpeg })
-  const session = await ingest.sessions.start(0, {
+  const session = await ingest.sessions.start(tester, {
     sessionType: 'video',
     frameExtraction: { frameExtractionMode: 'all-frames' },
   })
@@ -88,7 +89,7 @@ test('a session that is cancelled while a file is being taken cancels its job to
     assert.ok(error instanceof Refusal)
     return null
   })
-  const cancelled = await ingest.sessions.cancel(0, session.id)
+  const cancelled = await ingest.sessions.cancel(tester, session.id)
   assert.equal(cancelled.status, 'cancelled')
   const jobs = [first.number]
   const other = await second
@@ -103,7 +104,7 @@ test('jobs on files go on with the next process, those of one tenant do not hold
   const ingest = await openIngest(t)
   const sessions = await Promise.all(
     [0, 0, 0, 1].map((tenant) =>
-      ingest.sessions.start(tenant, { sessionType: 'audio', segmentation }),
+      ingest.sessions.start(testerOf(tenant), { sessionType: 'audio', segmentation }),
     ),
   )
   const jobs: JobRow[] = []

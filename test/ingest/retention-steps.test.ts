@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { limits } from '../../src/limits.ts'
 import { openStore } from '../../src/store/store.ts'
 import { atomOf, blobOf, newSession } from '../store/fixtures.ts'
+import { tester } from '../support/actors.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { openIngest } from '../support/ingest.ts'
 import { hourMs, newRetention, retain, retainPartly } from '../support/retention.ts'
@@ -14,7 +15,7 @@ test('the space is used again: uploads go on far beyond the bound of the store',
   const clock = new FakeClock()
   const ingest = await openIngest(t, { clock, maxBytes: 64 << 20 })
   const { store, path } = ingest
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 1 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 1 })
   const retention = newRetention(store, clock, { bytes: 24 << 20 })
   t.after(() => retention.close())
   retention.start()

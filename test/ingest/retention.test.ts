@@ -7,6 +7,7 @@ import type { SessionRow } from '../../src/store/interfaces.ts'
 import { openStore } from '../../src/store/store.ts'
 import { verifyStore } from '../../src/store/verification.ts'
 import { newJob } from '../store/fixtures.ts'
+import { tester, testerOf } from '../support/actors.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { openIngest, testRecords } from '../support/ingest.ts'
 import { jpegFrame } from '../support/media.ts'
@@ -25,7 +26,7 @@ async function open(t: TestContext) {
 
 /** A telemetry session whose every upload of ten records is a batch. */
 function start(ingest: Ingest, tenant = 0): Promise<SessionRow> {
-  return ingest.sessions.start(tenant, { sessionType: 'telemetry', batchSize: 10 })
+  return ingest.sessions.start(testerOf(tenant), { sessionType: 'telemetry', batchSize: 10 })
 }
 
 /** How many records a page has that begins at `seq.index`. */
@@ -89,7 +90,7 @@ test('a session that has ended goes whole with its last event, other tenants kee
     await ingest.upload(session, { records: testRecords(10) })
     await ingest.upload(session, { records: testRecords(4) }, 'a key')
   }
-  await ingest.sessions.end(1, one.id, {})
+  await ingest.sessions.end(testerOf(1), one.id, {})
   const { hash } = store.atoms.list(one.number, 0, 1)[0] ?? assert.fail('no atom')
   await store.commit((transaction) => {
     const ended = { status: 'completed', endedAtMs: clock.now(), createdAtMs: clock.now() } as const
@@ -114,7 +115,10 @@ test('a session that has ended goes whole with its last event, other tenants kee
   assert.equal(store.jobs.find(1, 'job-old'), null)
   assert.deepEqual(
     eventsOf(ingest, 1).map(({ name, session }) => [name, session]),
-    [['session-started', fresh.number]],
+    [
+      ['session-started', fresh.number],
+      ['user.activity', null],
+    ],
   )
   assert(before.length > 0)
   const kept = ingest.row(other)
@@ -155,12 +159,12 @@ test('bytes that two sessions share stay until the second one goes', async (t) =
   const { store, path } = ingest
   const image = await jpegFrame({ width: 64, height: 48, seed: 1 })
   const video = async (): Promise<SessionRow> => {
-    const session = await ingest.sessions.start(0, { sessionType: 'video', batchSize: 1 })
+    const session = await ingest.sessions.start(tester, { sessionType: 'video', batchSize: 1 })
     const timestamp = '2025-01-20T10:30:00.000Z'
     const imageData = Buffer.from(image).toString('base64')
     const frame = { frameNumber: 0, timestamp, imageData, format: 'jpeg', width: 64, height: 48 }
     await ingest.upload(session, { frames: [frame] })
-    return ingest.sessions.end(0, session.id, {})
+    return ingest.sessions.end(tester, session.id, {})
   }
   const first = await video()
   clock.advance(2 * hourMs)
@@ -181,7 +185,7 @@ test('bytes that two sessions share stay until the second one goes', async (t) =
 test('what is queued stays while its session is open, and becomes atoms', async (t) => {
   const { clock, ingest } = await open(t)
   const { store, path } = ingest
-  const session = await ingest.sessions.start(0, {
+  const session = await ingest.sessions.start(tester, {
     sessionType: 'telemetry',
     maxBatchDelayMs: limits.batchDelayMsMax,
   })
@@ -190,7 +194,7 @@ test('what is queued stays while its session is open, and becomes atoms', async 
   assert.equal(store.events.first(0), store.events.last(0) + 1, 'no event is left')
   assert.equal(ingest.row(session).recordsQueued, 7)
   await assertSound(path)
-  const row = await ingest.sessions.end(0, session.id, {})
+  const row = await ingest.sessions.end(tester, session.id, {})
   assert.equal(row.atomsCreated, 7)
   assert.equal((await ingest.readAll(row)).length, 7)
   await assertSound(path)
@@ -272,8 +276,8 @@ test('retention goes on looking, one look at a time, until it is closed', async 
   await start(ingest)
   own.advance(2 * hourMs)
   await eventually(
-    async () => (ingest.store.events.first(0) === 2 ? true : undefined),
-    'the first event to go',
+    async () => (ingest.store.events.first(0) === 3 ? true : undefined),
+    'its start and who started it to go',
   )
   await retention.close()
   await retention.close()

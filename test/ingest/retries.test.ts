@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
 import type { BatchRetry, SessionRow } from '../../src/store/interfaces.ts'
+import { tester } from '../support/actors.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { faultyWorkers, poisonRecord } from '../support/faults.ts'
 import { tasksMarked } from '../support/faulty-mark.ts'
@@ -22,7 +23,7 @@ async function openFaulty(t: TestContext, more: { path?: string; clock?: FakeClo
 
 /** A session whose first batch is two uploads, the first of which fails the batch `times` times. */
 async function poisoned(ingest: Ingest, name: string, times: number | 'always') {
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 4 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 4 })
   await ingest.upload(session, { records: [poisonRecord(name, times)] })
   const answer = await ingest.upload(session, { records: testRecords(3) })
   return { session, answer }
@@ -124,11 +125,11 @@ test('a retry is due at the same moment after a restart', async (t) => {
 
 test('what cannot heal becomes a dead letter at once', async (t) => {
   const { ingest } = await openFaulty(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 100 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 100 })
   await ingest.upload(session, { records: testRecords(5) })
   await ingest.upload(session, { records: testRecords(5, 5) })
   await ingest.store.commit((transaction) => transaction.deleteJournal(session.number, 1, 0))
-  const ended = await ingest.sessions.end(0, session.id, {})
+  const ended = await ingest.sessions.end(tester, session.id, {})
   assert.equal(ended.status, 'failed')
   const [letter] = ingest.deadLetters.list(0, {}, 10, null).rows
   assert.equal(letter?.code, 'JOURNAL_DAMAGED')
@@ -143,7 +144,7 @@ test('ends wait for retries, and two at once get the same final answer', async (
   const { ingest, clock } = await openFaulty(t)
   const { session } = await poisoned(ingest, 'ends', 1)
   await failed(ingest, session, 1)
-  const ends = [0, 1].map(() => ingest.sessions.end(0, session.id, {}))
+  const ends = [0, 1].map(() => ingest.sessions.end(tester, session.id, {}))
   await until(ingest, session, ({ status }) => status === 'completing')
   await assert.rejects(
     ingest.upload(session, { records: testRecords(1) }),
@@ -154,14 +155,14 @@ test('ends wait for retries, and two at once get the same final answer', async (
   assert.equal(one?.status, 'completed')
   assert.equal(one?.atomsCreated, 4)
   assert.deepEqual(one, other)
-  assert.deepEqual(await ingest.sessions.end(0, session.id, {}), one)
+  assert.deepEqual(await ingest.sessions.end(tester, session.id, {}), one)
 })
 
 test('an end that may not wait is told that the session is completing', async (t) => {
   const { ingest, clock } = await openFaulty(t)
   const { session } = await poisoned(ingest, 'late', 1)
   await failed(ingest, session, 1)
-  const ending = ingest.sessions.end(0, session.id, { waitForCompletion: false })
+  const ending = ingest.sessions.end(tester, session.id, { waitForCompletion: false })
   await until(ingest, session, ({ status }) => status === 'completing')
   clock.advance(0)
   assert.equal((await ending).status, 'completing')
@@ -174,7 +175,7 @@ test('a cancel that a crash cuts short is a cancel after the restart', async (t)
   const { clock, path } = first
   const { session } = await poisoned(first.ingest, 'cancel', 1)
   await failed(first.ingest, session, 1)
-  const cancelling = first.ingest.sessions.cancel(0, session.id)
+  const cancelling = first.ingest.sessions.cancel(tester, session.id)
   cancelling.catch(() => undefined)
   await until(first.ingest, session, ({ ending }) => ending === 'cancelled')
   await first.ingest.close()
@@ -189,9 +190,9 @@ test('an end that does not wait leaves a cancel that is under way a cancel', asy
   const { ingest, clock } = await openFaulty(t)
   const { session } = await poisoned(ingest, 'undo', 1)
   await failed(ingest, session, 1)
-  const cancelling = ingest.sessions.cancel(0, session.id)
+  const cancelling = ingest.sessions.cancel(tester, session.id)
   await until(ingest, session, ({ ending }) => ending === 'cancelled')
-  const ending = ingest.sessions.end(0, session.id, { waitForCompletion: false })
+  const ending = ingest.sessions.end(tester, session.id, { waitForCompletion: false })
   clock.advance(0)
   assert.equal((await ending).status, 'completing')
   clock.advance(1_000)

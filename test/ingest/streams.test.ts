@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { SessionRow } from '../../src/store/interfaces.ts'
+import { tester } from '../support/actors.ts'
 import { samplesOf, wavFile } from '../support/data.ts'
 import { faultyWorkers } from '../support/faults.ts'
 import { type FaultMark, markText } from '../support/faulty-mark.ts'
@@ -15,7 +16,7 @@ const format = { format: 'wav', sampleRate, channels: 1, bitDepth: 16 }
 
 async function openSession(t: TestContext): Promise<{ ingest: Ingest; session: SessionRow }> {
   const ingest = await openIngest(t, { workerFile: (await faultyWorkers(t)).workerFile })
-  const session = await ingest.sessions.start(0, {
+  const session = await ingest.sessions.start(tester, {
     sessionType: 'audio',
     batchSize: 1,
     retry: { maxRetries: 0 },
@@ -63,8 +64,8 @@ test('dead letters of a session that is cut are redriven in the order of their a
   const parts = [samples(0), samples(1, marks[0]), samples(2, marks[1])]
   for (const [second, pcm] of parts.entries()) await push(ingest, session, second, pcm)
   const newestFirst = await dead(ingest, session, 2)
-  await ingest.deadLetters.redrive(0, { deadLetterIds: newestFirst })
-  const ended = await ingest.sessions.end(0, session.id, {})
+  await ingest.deadLetters.redrive(tester, { deadLetterIds: newestFirst })
+  const ended = await ingest.sessions.end(tester, session.id, {})
   assert.equal(ended.status, 'completed')
   assert.deepEqual(audioOf(ingest, session), Buffer.concat(parts))
   const { recordsReceived, recordsProcessed, atomsCreated } = ingest.row(session)
@@ -80,10 +81,10 @@ test('a redriven batch waits for the one at work, however low its number is', as
   const [letter = ''] = await dead(ingest, session, 1)
   const slow = samples(1, { fault: 'pause', times: 'always', name: 'slow' })
   const upload = push(ingest, session, 1, slow)
-  await ingest.deadLetters.redrive(0, { deadLetterIds: [letter] })
+  await ingest.deadLetters.redrive(tester, { deadLetterIds: [letter] })
   await upload
   await push(ingest, session, 2, samples(2))
-  const ended = await ingest.sessions.end(0, session.id, {})
+  const ended = await ingest.sessions.end(tester, session.id, {})
   assert.equal(ended.status, 'completed')
   const audio = audioOf(ingest, session)
   assert.equal(audio.length, 3 * 2 * sampleRate)
@@ -98,8 +99,8 @@ test('what is redriven after the end is cut to its end, and nothing of it waits'
   const late = samples(1, { fault: 'throw', times: 1, name: 'late' })
   await push(ingest, session, 1, late)
   const ids = await dead(ingest, session, 1)
-  assert.equal((await ingest.sessions.end(0, session.id, {})).status, 'failed')
-  await ingest.deadLetters.redrive(0, { deadLetterIds: ids })
+  assert.equal((await ingest.sessions.end(tester, session.id, {})).status, 'failed')
+  await ingest.deadLetters.redrive(tester, { deadLetterIds: ids })
   const isDone = async () => (ingest.row(session).recordsProcessed === 2 ? true : undefined)
   await eventually(isDone, 'the redriven buffer')
   assert.deepEqual(audioOf(ingest, session), Buffer.concat([samples(0), late]))

@@ -2,11 +2,15 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
+import { tester } from '../support/actors.ts'
 import { openIngest, testRecords } from '../support/ingest.ts'
 
 test('uploads smaller than a batch are queued, the one that fills it waits for all of it', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 1_000 })
+  const session = await ingest.sessions.start(tester, {
+    sessionType: 'telemetry',
+    batchSize: 1_000,
+  })
   const sent = testRecords(1_000)
   const first = await ingest.upload(session, { records: sent.slice(0, 600) })
   assert.equal(first.status, 200)
@@ -32,11 +36,11 @@ test('uploads smaller than a batch are queued, the one that fills it waits for a
 test('a batch of many uploads has the bytes of the same records sent at once', async (t) => {
   const ingest = await openIngest(t)
   const sent = testRecords(900)
-  const many = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 900 })
+  const many = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 900 })
   for (let at = 0; at < 900; at += 90) {
     await ingest.upload(many, { records: sent.slice(at, at + 90) })
   }
-  const once = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 900 })
+  const once = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 900 })
   await ingest.upload(once, { records: sent })
   const [fromMany] = ingest.store.atoms.list(many.number, 0, 1)
   const [fromOnce] = ingest.store.atoms.list(once.number, 0, 1)
@@ -50,7 +54,7 @@ test('a batch of many uploads has the bytes of the same records sent at once', a
 
 test('an upload that would take a batch past 10,000 records closes it first', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, {
+  const session = await ingest.sessions.start(tester, {
     sessionType: 'telemetry',
     batchSize: 10_000,
     // One at a time, so that batches are committed in the order of their closing.
@@ -61,7 +65,7 @@ test('an upload that would take a batch past 10,000 records closes it first', as
   const second = await ingest.upload(session, { records: sent.slice(7_000) })
   assert.equal(second.reply.batchId, 'batch-002')
   assert.equal(second.reply.recordsQueued, 8_000)
-  const ended = await ingest.sessions.end(0, session.id, {})
+  const ended = await ingest.sessions.end(tester, session.id, {})
   assert.equal(ended.batchesReceived, 2)
   assert.equal(ended.atomsCreated, 15_000)
   assert.deepEqual(await ingest.readAll(ended), sent)
@@ -69,7 +73,7 @@ test('an upload that would take a batch past 10,000 records closes it first', as
 
 test('a batch closes by itself after its delay', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, {
+  const session = await ingest.sessions.start(tester, {
     sessionType: 'telemetry',
     maxBatchDelayMs: 50,
   })
@@ -93,20 +97,23 @@ test('a batch closes by itself after its delay', async (t) => {
 
 test('uploads enter in the order of their bodies, though the first takes longest to decode', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
+  const session = await ingest.sessions.start(tester, {
+    sessionType: 'telemetry',
+    batchSize: 10_000,
+  })
   const sent = testRecords(9_050)
   const replies = [ingest.upload(session, { records: sent.slice(0, 9_000) })]
   for (let at = 9_000; at < 9_050; at += 1) {
     replies.push(ingest.upload(session, { records: [sent[at]] }))
   }
   await Promise.all(replies)
-  const ended = await ingest.sessions.end(0, session.id, {})
+  const ended = await ingest.sessions.end(tester, session.id, {})
   assert.deepEqual(await ingest.readAll(ended), sent)
 })
 
 test('what is queued when the process goes becomes atoms in the next one, once', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 500 })
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 500 })
   const sent = testRecords(700)
   for (let at = 0; at < 700; at += 100) {
     await ingest.upload(session, { records: sent.slice(at, at + 100) })
@@ -116,7 +123,7 @@ test('what is queued when the process goes becomes atoms in the next one, once',
 
   const next = await openIngest(t, { path: ingest.path })
   next.sessions.recover()
-  const ended = await next.sessions.end(0, session.id, {})
+  const ended = await next.sessions.end(tester, session.id, {})
   assert.equal(ended.status, 'completed')
   assert.equal(ended.atomsCreated, 700)
   assert.equal(ended.recordsQueued, 0)
@@ -126,7 +133,10 @@ test('what is queued when the process goes becomes atoms in the next one, once',
 
 test('a full store refuses with 507, keeps nothing of the upload, and everything acknowledged', async (t) => {
   const ingest = await openIngest(t, { maxBytes: 4 << 20 })
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
+  const session = await ingest.sessions.start(tester, {
+    sessionType: 'telemetry',
+    batchSize: 10_000,
+  })
   let acknowledged = 0
   let refusal: unknown
   for (let upload = 0; upload < 100 && refusal === undefined; upload += 1) {
@@ -150,19 +160,25 @@ test('a full store refuses with 507, keeps nothing of the upload, and everything
 
 test('a batch closes before its pages would take more memory than a merge may', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
+  const session = await ingest.sessions.start(tester, {
+    sessionType: 'telemetry',
+    batchSize: 10_000,
+  })
   const text = 'x'.repeat(64_000)
   const records = testRecords(300).map((record) => ({ ...record, values: { text } }))
   const first = await ingest.upload(session, { records })
   const second = await ingest.upload(session, { records })
   assert.deepEqual([first.reply.batchId, second.reply.batchId], ['batch-001', 'batch-002'])
-  const ended = await ingest.sessions.end(0, session.id, {})
+  const ended = await ingest.sessions.end(tester, session.id, {})
   assert.equal(ended.atomsCreated, 600)
 })
 
 test('a batch closes before it has more columns than a merge may build', async (t) => {
   const ingest = await openIngest(t)
-  const session = await ingest.sessions.start(0, { sessionType: 'telemetry', batchSize: 10_000 })
+  const session = await ingest.sessions.start(tester, {
+    sessionType: 'telemetry',
+    batchSize: 10_000,
+  })
   const names: string[] = []
   for (let upload = 0; upload < 70; upload += 1) {
     const fields = Array.from({ length: 1_000 }, (_, field) => [`f${upload}-${field}`, field])
@@ -173,5 +189,5 @@ test('a batch closes before it has more columns than a merge may build', async (
   assert.equal(names[0], 'batch-001')
   assert.equal(names[64], 'batch-001')
   assert.equal(names[65], 'batch-002')
-  assert.equal((await ingest.sessions.end(0, session.id, {})).atomsCreated, 70)
+  assert.equal((await ingest.sessions.end(tester, session.id, {})).atomsCreated, 70)
 })

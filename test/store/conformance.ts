@@ -3,6 +3,7 @@ import { backlogConformance } from './backlog-conformance.ts'
 import { commitConformance } from './commit-conformance.ts'
 import { jobConformance } from './job-conformance.ts'
 import { listConformance } from './list-conformance.ts'
+import { memoryConformance } from './memory-conformance.ts'
 import { occurrenceConformance } from './occurrence-conformance.ts'
 import { registryConformance } from './registry-conformance.ts'
 import { retentionConformance } from './retention-conformance.ts'
@@ -25,6 +26,7 @@ export function storeConformance(name: string, open: OpenStore, recount: Recount
   backlogConformance(name, open)
   jobConformance(name, open)
   listConformance(name, open)
+  memoryConformance(name, open)
   occurrenceConformance(name, open, recount)
   streamConformance(name, open, recount)
   retentionConformance(name, open, recount)

@@ -22,6 +22,7 @@ import { MediaPool } from '../../src/pool/media-pool.ts'
 import { WorkerPool } from '../../src/pool/pool.ts'
 import type { JobRow, SessionRow } from '../../src/store/interfaces.ts'
 import { openStore } from '../../src/store/store.ts'
+import { testerOf } from './actors.ts'
 
 export interface TestRecord {
   timestamp: string
@@ -138,6 +139,7 @@ export async function openIngest(
       const writer = spool.create(bytes.byteLength)
       writer.write(bytes)
       const answer = await mediaJobs.accept(session, {
+        actor: testerOf(session.tenant),
         spooled: await writer.finish(),
         contentType,
         type: mediaTypes[contentType] as MediaType,

@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test'
 import { newApiKey } from '../../src/cli/keys.ts'
 import type { SessionRow, Transaction } from '../../src/store/interfaces.ts'
 import { atomOf, blobOf, mediaFile, newMediaJob } from '../store/fixtures.ts'
+import { tester, testerOf } from './actors.ts'
 import { jsonBody, openIngest, testRecords } from './ingest.ts'
 import { jpegFrame } from './media.ts'
 
@@ -35,7 +36,7 @@ export async function makeRichStore(t: TestContext, dataDir: string): Promise<Ri
   const path = join(dataDir, 'store')
   const ingest = await openIngest(t, { path })
   const { sessions, store, uploads } = ingest
-  const telemetry = await sessions.start(0, {
+  const telemetry = await sessions.start(tester, {
     sessionType: 'telemetry',
     batchSize: 10,
     maxBatchDelayMs: delayMs,
@@ -43,7 +44,7 @@ export async function makeRichStore(t: TestContext, dataDir: string): Promise<Ri
   await ingest.upload(telemetry, { records: testRecords(10) })
   const wrong = { timestamp: 'yesterday', values: { temperature: 1 } }
   await ingest.upload(telemetry, { records: [...testRecords(10, 10), wrong] }, 'key-1')
-  const options = { idempotencyKey: null, asJob: { uploadMs: 1 } }
+  const options = { idempotencyKey: null, asJob: { actor: tester, uploadMs: 1 } }
   await uploads.upload(telemetry, jsonBody({ records: testRecords(4, 20) }), options)
   const frames = await Promise.all(
     [1, 2, 3].map((seed) => jpegFrame({ width: 64, height: 48, seed })),
@@ -54,15 +55,19 @@ export async function makeRichStore(t: TestContext, dataDir: string): Promise<Ri
   await sendFrames(video, [three])
   const ended = await startVideo(2)
   await sendFrames(ended, [one, three])
-  await sessions.end(0, ended.id, {})
-  const failed = await sessions.start(3, { sessionType: 'telemetry', maxBatchDelayMs: delayMs })
+  await sessions.end(tester, ended.id, {})
+  const failed = await sessions.start(testerOf(3), {
+    sessionType: 'telemetry',
+    maxBatchDelayMs: delayMs,
+  })
   await ingest.upload(failed, { records: testRecords(7) })
   await giveUp(failed)
-  const cut = await sessions.start(5, {
+  const cut = await sessions.start(testerOf(5), {
     sessionType: 'audio',
     segmentation: {},
     maxBatchDelayMs: delayMs,
   })
+  await store.commit(fillMemories)
   await store.commit((transaction) => fillCut(transaction, transaction.session(cut.number)))
   await store.commit((transaction) =>
     transaction.putApiKey(newApiKey({ tenant: 0, user: 'ada', scopes: ['ingest'] }).row),
@@ -71,7 +76,7 @@ export async function makeRichStore(t: TestContext, dataDir: string): Promise<Ri
   return { path, telemetry, video, ended, failed, cut }
 
   function startVideo(batchSize: number): Promise<SessionRow> {
-    return sessions.start(0, { sessionType: 'video', batchSize, maxBatchDelayMs: delayMs })
+    return sessions.start(tester, { sessionType: 'video', batchSize, maxBatchDelayMs: delayMs })
   }
 
   async function sendFrames(session: SessionRow, images: readonly unknown[]): Promise<void> {
@@ -109,6 +114,16 @@ export async function makeRichStore(t: TestContext, dataDir: string): Promise<Ri
       row.deadLetters = 1
     })
   }
+}
+
+/** Two memories of tenant 0 that have one tag in common, and one of tenant 5. */
+function fillMemories(transaction: Transaction): void {
+  const own = { createdBy: 'ada', updatedBy: 'ada', createdAtMs: 1, updatedAtMs: 2 }
+  const of = (tenant: number, content: string, type: string | null, tags: string[]) =>
+    transaction.createMemory({ ...own, tenant, content, title: null, type, tags, metadata: {} })
+  of(0, 'the first', 'note', ['common', 'rare'])
+  of(0, 'the second', null, ['common'])
+  of(5, 'another', 'note', [])
 }
 
 /** What is stored of a batch of two buffers and of a chunk of a file; the bytes are no sound. */

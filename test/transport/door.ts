@@ -12,10 +12,16 @@ import { JobWatch } from '../../src/ingest/job-watch.ts'
 import { MediaJobService } from '../../src/ingest/media-jobs.ts'
 import { Spool, type SpoolOptions } from '../../src/ingest/spool.ts'
 import { createLogger } from '../../src/log.ts'
+import { MemoryService } from '../../src/memories/memories.ts'
+import { MemorySearch } from '../../src/memories/memory-search.ts'
 import { MemoryGauge, type MemoryGaugeOptions } from '../../src/memory.ts'
 import { createMetrics } from '../../src/metrics.ts'
+import { Announcer } from '../../src/monitor/announcer.ts'
+import { Health } from '../../src/monitor/health.ts'
+import { TrafficMeter } from '../../src/monitor/traffic.ts'
 import { MediaPool } from '../../src/pool/media-pool.ts'
 import type { Scope, Store } from '../../src/store/interfaces.ts'
+import type { StreamTimes } from '../../src/transport/event-streams.ts'
 import { Reply, type Route, route } from '../../src/transport/route.ts'
 import { createTransport } from '../../src/transport/server.ts'
 import { openIngest } from '../support/ingest.ts'
@@ -32,6 +38,9 @@ export async function openDoor(
     workerFile?: URL
     memory?: Partial<MemoryGaugeOptions>
     spool?: Partial<SpoolOptions>
+    /** Starts the thread that searches memories, which takes a while. */
+    searches?: boolean
+    times?: Partial<StreamTimes>
   } = {},
 ) {
   const { workerFile } = options
@@ -68,14 +77,31 @@ export async function openDoor(
   const jobs = new JobService({ store, sessions, mediaJobs })
   const jobWatch = new JobWatch(store, systemClock)
   const parts = { config, log, metrics, store, sessions, uploads, records, deadLetters, hub }
-  const services = { ...parts, memory, spool, mediaJobs, jobs, jobWatch }
-  const transport =
-    options.routes === undefined
-      ? createTransport(services)
-      : createTransport(services, options.routes)
+  const traffic = new TrafficMeter(systemClock)
+  const search = new MemorySearch({ store, folder: `${ingest.path}-search`, log })
+  if (options.searches === true) search.start()
+  const memories = new MemoryService({ store, search, log })
+  // Also where it is not started: the health of a door does not hang on it.
+  const searchState = () => 'ready' as const
+  const health = new Health({ store, memory, traffic, search: searchState, clock: systemClock })
+  const monitor = new Announcer({ store, health, traffic, clock: systemClock, log })
+  t.after(() => monitor.close())
+  const services = {
+    ...parts,
+    memory,
+    spool,
+    mediaJobs,
+    jobs,
+    jobWatch,
+    memories,
+    monitor,
+    traffic,
+  }
+  const transport = createTransport(services, options.routes, options.times)
   const { port } = await transport.listen('127.0.0.1', 0)
   stops.push(async () => {
     await transport.close(1_000)
+    await search.close()
     await mediaJobs.close()
     await pool.close()
     await spool.close()

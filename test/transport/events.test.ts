@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { EventSource } from 'eventsource'
 import type { SessionRow, Store } from '../../src/store/interfaces.ts'
 import { formatEvent } from '../../src/transport/sse.ts'
+import { tester, testerOf } from '../support/actors.ts'
 import { testRecords } from '../support/ingest.ts'
 import { Inbox } from '../support/waiting.ts'
 import { openSocket } from '../support/websocket.ts'
@@ -12,7 +13,7 @@ import { addKey, bearer, openDoor, ownKey, rawConnection } from './door.ts'
 type Door = Awaited<ReturnType<typeof openDoor>>
 
 function startTelemetry(door: Door, tenant = 0): Promise<SessionRow> {
-  return door.sessions.start(tenant, { sessionType: 'telemetry' })
+  return door.sessions.start(testerOf(tenant), { sessionType: 'telemetry' })
 }
 
 function appendEvents(store: Store, session: SessionRow, count: number, bytes: number) {
@@ -32,9 +33,9 @@ test('a stream tells the whole log, then what happens, and ends with the session
   const reply = await fetch(door.url + path(session), { headers: bearer() })
   assert.equal(reply.status, 200)
   assert.equal(reply.headers.get('content-type'), 'text/event-stream')
-  await door.sessions.pause(0, session.id)
-  await door.sessions.resume(0, session.id)
-  await door.sessions.end(0, session.id, {})
+  await door.sessions.pause(tester, session.id)
+  await door.sessions.resume(tester, session.id)
+  await door.sessions.end(tester, session.id, {})
   const text = await reply.text()
   assert.ok(text.startsWith('retry: 2000\n\n'))
   const names = [...text.matchAll(/^event: (.*)$/gm)].map((match) => match[1])
@@ -60,7 +61,7 @@ test('a stream tells the whole log, then what happens, and ends with the session
 test('the header wins over the query, and a malformed id is 400', async (t) => {
   const door = await openDoor(t)
   const session = await startTelemetry(door)
-  await door.sessions.end(0, session.id, {})
+  await door.sessions.end(tester, session.id, {})
   const last = door.store.events.last(0)
   const ask = (query: string, header?: string) =>
     fetch(door.url + path(session) + query, {
@@ -101,7 +102,7 @@ test('a browser reads a session with a ticket and goes on where it stopped', asy
   source.addEventListener('session-started', (event) => inbox.push(event.lastEventId))
   source.addEventListener('session-paused', (event) => inbox.push(event.lastEventId))
   await inbox.waitFor(() => true, 'the first event')
-  await door.sessions.pause(0, session.id)
+  await door.sessions.pause(tester, session.id)
   await inbox.waitFor(() => true, 'the second event', { from: 1 })
   assert.equal(new Set(inbox.items).size, 2)
   assert.ok(!door.lines.some((line) => line.includes(ticket)))
@@ -156,7 +157,7 @@ test('a reader that takes its time gets every event once and in order', async (t
     connection.socket.resume()
     await delay(20)
   }
-  await door.sessions.end(0, session.id, {})
+  await door.sessions.end(tester, session.id, {})
   await connection.until('event: session-completed')
   await connection.until('\r\n0\r\n\r\n')
   const indexes = [...connection.received.matchAll(/"index":(\d+),/g)].map((match) =>
@@ -182,7 +183,7 @@ test('streams end with a comment when the server stops', async (t) => {
 
 test('what open uploads store while the server stops still reaches its subscribers', async (t) => {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry', batchSize: 1 })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry', batchSize: 1 })
   const reply = await fetch(door.url + path(session), { headers: bearer() })
   const socket = await openSocket(
     `${door.url.replace('http', 'ws')}${path(session).replace(/events$/, 'ws')}`,
@@ -212,7 +213,7 @@ test('what open uploads store while the server stops still reaches its subscribe
 test('a stream whose beginning retention has dropped begins with a gap, over WebSocket too', async (t) => {
   const door = await openDoor(t)
   const session = await startTelemetry(door)
-  await appendEvents(door.store, session, 4, 10)
+  await appendEvents(door.store, session, 3, 10)
   await door.store.commit((transaction) => {
     for (const event of door.store.events.ofTenant(0, 0, 3)) transaction.dropEvent(event)
   })
@@ -224,7 +225,7 @@ test('a stream whose beginning retention has dropped begins with a gap, over Web
   assert.equal(gap.eventId, 'event_3')
   assert.equal(gap.fromEventId, 'event_3')
   assert.equal(gap.toEventId, 'event_3')
-  await door.sessions.end(0, session.id, {})
+  await door.sessions.end(tester, session.id, {})
   const text = await (await fetch(door.url + path(session), { headers: bearer() })).text()
   const ids = [...text.matchAll(/^event: (.*)\nid: event_(\d+)$/gm)]
   assert.deepEqual(

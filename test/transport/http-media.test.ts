@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import type { StartSession } from '../../src/contracts/http.ts'
 import { mediaTypes } from '../../src/contracts/media.ts'
+import { tester } from '../support/actors.ts'
 import { testRecords } from '../support/ingest.ts'
 import { wavBuffer } from '../support/media.ts'
 import { eventually, within } from '../support/waiting.ts'
@@ -28,7 +29,7 @@ async function open(t: TestContext, options: Parameters<typeof openDoor>[1] = {}
     const body = JSON.parse(text === '' ? 'null' : text) as Json
     return { status: reply.status, headers: reply.headers, body }
   }
-  const start = (request: StartSession) => door.sessions.start(0, request)
+  const start = (request: StartSession) => door.sessions.start(tester, request)
   const upload = (
     sessionId: string,
     body: unknown,
@@ -131,7 +132,7 @@ test('a compressed file is refused, and so is one for a session that takes none'
   const gzip = await door.upload(id, gzipSync(wav), encoded)
   assert.equal(gzip.status, 415)
   assert.deepEqual(gzip.body.supported, ['identity'])
-  await door.sessions.pause(0, id)
+  await door.sessions.pause(tester, id)
   const paused = await door.upload(id, wav)
   assert.equal(paused.status, 409)
   assert.equal(paused.body.code, 'SESSION_STATE_CONFLICT')

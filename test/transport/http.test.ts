@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { negotiate } from '../../src/transport/http/accept.ts'
+import { tester, testerOf } from '../support/actors.ts'
 import { addKey, bearer, openDoor, ownKey } from './door.ts'
 
 type Door = Awaited<ReturnType<typeof openDoor>>
@@ -54,10 +55,10 @@ test('sessions are listed newest first, by page, status and type', async (t) => 
   const door = await openDoor(t)
   const ids: string[] = []
   for (const sessionType of ['telemetry', 'audio', 'telemetry'] as const) {
-    ids.push((await door.sessions.start(0, { sessionType })).id)
+    ids.push((await door.sessions.start(tester, { sessionType })).id)
   }
-  await door.sessions.start(1, { sessionType: 'telemetry' })
-  await door.sessions.pause(0, ids[0] ?? '')
+  await door.sessions.start(testerOf(1), { sessionType: 'telemetry' })
+  await door.sessions.pause(tester, ids[0] ?? '')
   const list = async (query: string) => {
     const { body } = await ask(door, base + query)
     const sessions = (body.sessions as { sessionId: string }[]).map((row) => row.sessionId)
@@ -76,7 +77,7 @@ test('sessions are listed newest first, by page, status and type', async (t) => 
 test("another tenant's session answers exactly as an unknown one", async (t) => {
   const door = await openDoor(t)
   const { key } = await addKey(door.store, 9, ['admin'])
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const unknown = `stream-session-${'0'.repeat(32)}`
   const paths = ['status', 'events', 'records', 'atoms', 'rejected']
   for (const path of paths) {

@@ -7,6 +7,7 @@ import { limits } from '../../src/limits.ts'
 import { MemoryGauge, memoryBudgets } from '../../src/memory.ts'
 import { BodyBudget } from '../../src/transport/body.ts'
 import { RateLimiter } from '../../src/transport/rate-limit.ts'
+import { tester } from '../support/actors.ts'
 import { TestSocket } from '../support/websocket.ts'
 import { bearer, echoRoutes, openDoor, ownKey, rawConnection } from './door.ts'
 
@@ -98,7 +99,7 @@ test('while memory is short uploads are refused by their heads, all but a lone o
 
 test('while memory is short WebSocket messages are rejected, and flow is told', async (t) => {
   const { port, used, sessions } = await openMeasured(t, false)
-  const session = await sessions.start(0, { sessionType: 'telemetry' })
+  const session = await sessions.start(tester, { sessionType: 'telemetry' })
   const path = `/api/streaming/sessions/${session.id}`
   const upload = await rawConnection(t, port)
   upload.socket.write(uploadHead(10).replace('/upload', `${path}/upload`))

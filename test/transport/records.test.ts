@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { pack } from 'msgpackr'
+import { tester } from '../support/actors.ts'
 import { testRecords } from '../support/ingest.ts'
 import { bearer, openDoor } from './door.ts'
 
 /** A session with five records, of which the last has a field whose name needs quoting. */
 async function openRecords(t: TestContext) {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const base = `${door.url}/api/streaming/sessions/${session.id}`
   const records = testRecords(5)
   const last = records[4]
@@ -28,7 +29,7 @@ async function openRecords(t: TestContext) {
   const zipped = gzipSync(JSON.stringify({ records: records.slice(4) }))
   const third = await upload(zipped, 'application/json', 'gzip')
   for (const reply of [first, second, third]) assert.equal(reply.status, 200, await reply.text())
-  await door.sessions.end(0, session.id, {})
+  await door.sessions.end(tester, session.id, {})
   const read = (query: string, accept = 'application/json') =>
     fetch(`${base}/records${query}`, { headers: { ...bearer(), Accept: accept } })
   return { ...door, session, records, read }

@@ -4,6 +4,7 @@ import { type TestContext, test } from 'node:test'
 import { type ClientOptions, WebSocket } from 'ws'
 import { limits } from '../../src/limits.ts'
 import type { SessionRow } from '../../src/store/interfaces.ts'
+import { tester } from '../support/actors.ts'
 import { testRecords } from '../support/ingest.ts'
 import { eventually } from '../support/waiting.ts'
 import { TestSocket } from '../support/websocket.ts'
@@ -38,7 +39,7 @@ async function refusedStatus(door: Door, target: string, headers: Record<string,
 
 test('records go in as JSON and msgpack, and acks and events come back', async (t) => {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const socket = await openSocket(t, door, session)
   const first = await socket.upload({ id: 'a', ...telemetry(3) })
   assert.equal(first.type, 'ack')
@@ -68,7 +69,7 @@ test('records go in as JSON and msgpack, and acks and events come back', async (
 
 test('what is wrong with a message is told with its id, and the connection stays', async (t) => {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const socket = await openSocket(t, door, session)
   socket.send({ type: 'telemetry', id: 1, records: [{ timestamp: 'never', values: {} }] })
   const refused = await socket.answer(1)
@@ -83,7 +84,7 @@ test('what is wrong with a message is told with its id, and the connection stays
 
 test('a key may stand in the subprotocol, and a ticket reads but does not write', async (t) => {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const socket = await openSocket(t, door, session, { protocols: ['bearer', ownKey] })
   assert.equal(socket.socket.protocol, 'bearer')
   assert.equal((await socket.upload({ id: 1, ...telemetry(1) })).type, 'ack')
@@ -106,7 +107,7 @@ test('a key may stand in the subprotocol, and a ticket reads but does not write'
 
 test('a refused upgrade is answered as plain HTTP', async (t) => {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const { key } = await addKey(door.store, 1, ['admin'])
   const jobs = await addKey(door.store, 0, ['jobs:read'])
   assert.equal(await refusedStatus(door, path(session), {}), 401)
@@ -124,7 +125,7 @@ test('a refused upgrade is answered as plain HTTP', async (t) => {
 
 test('a revoked key loses its WebSocket, and a stop closes the others with 1001', async (t) => {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const { key, row } = await addKey(door.store, 0, ['events:read'])
   const socket = await openSocket(t, door, session, { headers: bearer(key) })
   const stays = await openSocket(t, door, session)
@@ -139,7 +140,7 @@ test('a revoked key loses its WebSocket, and a stop closes the others with 1001'
 
 test('answers that nobody reads count, and past the bound of a socket it is cut', async (t) => {
   const door = await openDoor(t)
-  const session = await door.sessions.start(0, { sessionType: 'telemetry' })
+  const session = await door.sessions.start(tester, { sessionType: 'telemetry' })
   const { key } = await addKey(door.store, 0, ['events:read'])
   const socket = await openSocket(t, door, session, { headers: bearer(key) })
   socket.socket.pause()

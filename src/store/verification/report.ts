@@ -19,6 +19,7 @@ export interface VerificationCounts {
   pendingBuffers: number
   rejected: number
   events: number
+  memories: number
   deadLetters: number
   jobs: number
   idempotencyAnswers: number
@@ -53,6 +54,7 @@ export function noCounts(): VerificationCounts {
     pendingBuffers: 0,
     rejected: 0,
     events: 0,
+    memories: 0,
     deadLetters: 0,
     jobs: 0,
     idempotencyAnswers: 0,

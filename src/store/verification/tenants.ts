@@ -4,22 +4,26 @@ import { encodeIndexed, isOpenMedia } from '../jobs.ts'
 import { keyNumber, numberKey, readNumber, textKey } from '../keys.ts'
 import { decodeTenant, type TenantRow } from '../tenants.ts'
 import { Follower, type Inspection } from './inspection.ts'
+import { checkMemories, finishMemories, memoryTables } from './memories.ts'
 import { hex } from './occurrences.ts'
 
 /**
- * Every tenant: its events without a gap, and its bytes counted again. All else has been counted
+ * Every tenant: its events without a gap, its memories and its bytes counted again. All else has been counted
  * by now.
  */
 export function checkTenants(inspection: Inspection): void {
   const events = new Follower(inspection, 'events', 'tenant')
+  const memories = memoryTables(inspection)
   for (const { key, value } of inspection.entries('tenants')) {
     const tenant = keyNumber(key, 0)
     const row = inspection.attempt('tenant', { tenant }, () => decodeTenant(tenant, value))
     if (row === null) continue
     checkEvents(inspection, row, events)
+    checkMemories(inspection, row, memories)
     inspection.compare('tenant', { tenant }, 'bytes', row.bytes, inspection.takeBytes(tenant))
   }
   events.finish()
+  finishMemories(memories)
   for (const tenant of inspection.leftTenants()) {
     inspection.damage('tenant', { tenant }, 'a row with its counters', 'none')
   }
@@ -150,5 +154,10 @@ export function checkRegistries(inspection: Inspection): void {
   for (const { key } of inspection.entries('api-keys')) {
     counts.apiKeys += 1
     inspection.attempt('API key', { digest: hex(key) }, () => rows.apiKeys.byDigest(key))
+  }
+  for (const { key } of inspection.entries('told-keys')) {
+    const where = { table: 'told-keys', digest: hex(key) }
+    const isThere = inspection.snapshot.table('api-keys').has(key)
+    inspection.compare('index', where, 'an API key', true, isThere)
   }
 }

@@ -86,7 +86,7 @@ export const redriveDeadLetter = route({
   errors: ['DEAD_LETTER_NOT_FOUND', 'STORE_FULL'],
   handle: async ({ params }, context) => {
     const deadLetterIds = [params.deadLetterId]
-    const job = await context.deadLetters.redrive(context.tenant, { deadLetterIds })
+    const job = await context.deadLetters.redrive(context.principal, { deadLetterIds })
     return startedJob(context, job)
   },
 })
@@ -100,7 +100,7 @@ export const redriveDeadLetters = route({
   replies: { 202: JobStarted },
   errors: ['DEAD_LETTER_NOT_FOUND', 'SESSION_NOT_FOUND', 'STORE_FULL'],
   handle: async ({ body }, context) =>
-    startedJob(context, await context.deadLetters.redrive(context.tenant, body)),
+    startedJob(context, await context.deadLetters.redrive(context.principal, body)),
 })
 
 export const dropDeadLetter = route({
@@ -112,7 +112,7 @@ export const dropDeadLetter = route({
   replies: { 204: 'it is gone' },
   errors: ['DEAD_LETTER_NOT_FOUND', 'STORE_FULL'],
   handle: async ({ params }, context) => {
-    await context.deadLetters.drop(context.tenant, params.deadLetterId)
+    await context.deadLetters.drop(context.principal, params.deadLetterId)
     return new Reply(204, null)
   },
 })

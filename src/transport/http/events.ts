@@ -50,14 +50,22 @@ export const openSocket = route({
   },
 })
 
+/** The id that the client saw last, empty where it names none: browsers lose it on reload. */
+export function givenEventId(
+  headers: ReadonlyMap<string, string>,
+  lastEventId: string | undefined,
+): string {
+  const header = headers.get('last-event-id')
+  return header === undefined || header === '' ? (lastEventId ?? '') : header
+}
+
 /** The number of the event that the client saw last, 0 where it saw none. */
 function eventsAfter(
   { headers, store }: RequestContext,
   session: SessionRow,
   lastEventId: string | undefined,
 ): number {
-  const header = headers.get('last-event-id')
-  const given = header === undefined || header === '' ? (lastEventId ?? '') : header
+  const given = givenEventId(headers, lastEventId)
   if (given === '') return 0
   const number = /^event_(\d{1,15})$/.exec(given)?.[1]
   if (number === undefined) throw invalidParameter('lastEventId', 'event_N')

@@ -72,7 +72,7 @@ export const cancelJob = route({
   replies: { 200: JobCancelled },
   errors: ['JOB_NOT_FOUND', 'JOB_STATE_CONFLICT', 'STORE_FULL', 'SATURATED'],
   handle: async ({ params }, context) =>
-    jobCancelled(await context.jobs.cancel(context.tenant, params.jobId)),
+    jobCancelled(await context.jobs.cancel(context.principal, params.jobId)),
 })
 
 /** The 202 that names a job. */

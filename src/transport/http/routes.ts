@@ -11,6 +11,15 @@ import {
 import { openSocket, streamEvents } from './events.ts'
 import { healthRoutes } from './health.ts'
 import { cancelJob, listJobs, readJobStatus } from './jobs.ts'
+import {
+  createMemory,
+  deleteMemory,
+  listMemories,
+  readMemory,
+  searchMemories,
+  searchMemoriesByBody,
+  updateMemory,
+} from './memories.ts'
 import { readRecords } from './records.ts'
 import { listRejected } from './rejected.ts'
 import { listSchemas, readSchema, registerSchema } from './schemas.ts'
@@ -23,6 +32,7 @@ import {
   resumeSession,
   startSession,
 } from './sessions.ts'
+import { streamTenant } from './stream.ts'
 import { makeTicket } from './tickets.ts'
 import { uploadData } from './uploads.ts'
 
@@ -42,6 +52,7 @@ export function allRoutes(version: string): readonly Route[] {
     listRejected,
     streamEvents,
     openSocket,
+    streamTenant,
     listJobs,
     readJobStatus,
     cancelJob,
@@ -56,6 +67,13 @@ export function allRoutes(version: string): readonly Route[] {
     readSchema,
     readAtom,
     readAtomRecord,
+    createMemory,
+    listMemories,
+    searchMemories,
+    searchMemoriesByBody,
+    readMemory,
+    updateMemory,
+    deleteMemory,
     ...healthRoutes(version, performance.now()),
   ]
   const openApi = route({

@@ -15,9 +15,20 @@ export const registerSchema = route({
   body: SchemaDefinition,
   replies: { 200: SchemaDefinition, 201: SchemaDefinition },
   errors: ['SCHEMA_EXISTS', 'SCHEMA_LIMIT_REACHED', 'STORE_FULL'],
-  handle: async ({ body }, { tenant, store }) => {
+  handle: async ({ body }, { tenant, user, store }) => {
     checkDefinition(body)
-    const isNew = await store.commit((transaction) => transaction.putSchema(tenant, body))
+    const { schemaName: name, schemaVersion: version } = body
+    const isNew = await store.commit((transaction) => {
+      if (!transaction.putSchema(tenant, body)) return false
+      transaction.appendActivity(tenant, {
+        user,
+        action: 'create',
+        resourceType: 'schema',
+        resourceId: `${name}/${version}`,
+        metadata: { name, version },
+      })
+      return true
+    })
     return new Reply(isNew ? 201 : 200, body)
   },
 })

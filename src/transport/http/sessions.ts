@@ -25,11 +25,11 @@ export const startSession = route({
   body: StartSession,
   replies: { 200: SessionStarted },
   errors: ['TENANT_MISMATCH', 'SCHEMA_NOT_FOUND', 'SESSION_LIMIT_REACHED', 'STORE_FULL'],
-  handle: async ({ body }, { tenant, sessions, baseUrl }) => {
+  handle: async ({ body }, { tenant, principal, sessions, baseUrl }) => {
     if (body.tenantId !== undefined && body.tenantId !== tenant) {
       throw new Refusal('TENANT_MISMATCH')
     }
-    const row = await sessions.start(tenant, body)
+    const row = await sessions.start(principal, body)
     const url = `${baseUrl}${base}/${row.id}`
     return {
       sessionId: row.id,
@@ -95,7 +95,7 @@ function moveRoute(move: 'pause' | 'resume' | 'cancel', summary: string) {
     errors: ['SESSION_NOT_FOUND', 'SESSION_STATE_CONFLICT', 'STORE_FULL'],
     handle: async ({ params }, context) => {
       const { id } = findSession(context, context.tenant, params.sessionId)
-      return sessionStatus(await context.sessions[move](context.tenant, id))
+      return sessionStatus(await context.sessions[move](context.principal, id))
     },
   })
 }
@@ -116,7 +116,7 @@ export const endSession = route({
   errors: ['SESSION_NOT_FOUND', 'SESSION_STATE_CONFLICT', 'STORE_FULL'],
   handle: async ({ params, body }, context) => {
     const { id } = findSession(context, context.tenant, params.sessionId)
-    const row = await context.sessions.end(context.tenant, id, body)
+    const row = await context.sessions.end(context.principal, id, body)
     return new Reply(row.status === 'completing' ? 202 : 200, sessionEnded(row))
   },
 })

@@ -85,7 +85,7 @@ async function acceptRecords(
   const isAsync = prefersAsync(headers.get('prefer'))
   const answer = await context.uploads.upload(session, upload, {
     idempotencyKey: idempotencyKey(headers.get('idempotency-key')),
-    asJob: isAsync ? { uploadMs: upload.receivingMs } : null,
+    asJob: isAsync ? { actor: context.principal, uploadMs: upload.receivingMs } : null,
   })
   return answerReply(context, answer)
 }
@@ -102,6 +102,7 @@ async function acceptFile(
     if (spooled.bytes === 0) throw invalidBody('body', 'a media file, not nothing')
     const session = findSession(context, context.tenant, sessionId)
     const answer = await context.mediaJobs.accept(session, {
+      actor: context.principal,
       spooled,
       contentType,
       type,
