@@ -75,7 +75,10 @@ test('every example in README works when pasted against a fresh server', async (
     ['frames', /"kind":"frame"[^\n]*"mode":"scene-changes"[^\n]*"frameNumber":25/],
     ['segments', /\[ 0, 40000, 'silence'/],
     ['memory', /"id":"mem_0{15}1"[^\n]*"metadata":\{"user_id":"user123","line":4,"checked":true\}/],
-    ['search', /"results":\[\{"id":"mem_0{15}1"[^\n]*"score":[\d.]+\}\],"total":1,"execution_time":/],
+    [
+      'search',
+      /"results":\[\{"id":"mem_0{15}1"[^\n]*"score":[\d.]+\}\],"total":1,"execution_time":/,
+    ],
     ['stream', /^event: memory.created\nid: event_\d+\ndata: [^\n]*"content":"Heard live"/m],
     ['keys', /^\{"id":"key_[^\n]*"revokedAt":/m],
   ]
