@@ -296,6 +296,9 @@ export const limits = {
    */
   diskReserveBytes: 16 * MiB,
   diskRemovalBytesMin: 2 * MiB,
+  /** Of a store's bound this share, no more than so much, is kept for the events that tell of removals. */
+  storeRemovalShare: 1 / 16,
+  storeRemovalBytesMax: 64 * MiB,
   /** Rows of an atom table that a scan holds at a time. */
   atomScanRows: 128,
   schemaCacheMax: 256,
@@ -345,7 +348,7 @@ export const limits = {
   eventReplayPageMax: 500,
   /**
    * Of a tenant's log a page is read so many events at a time, until it is full or this many bytes were
-   * looked at, whatever its filter takes: an event may be 100 KB.
+   * looked at, whatever its filter takes: an event may be 400 KB with its escapes.
    */
   eventReplayRead: 32,
   eventReplayBytesMax: 1 * MiB,
@@ -358,10 +361,11 @@ export const limits = {
   /** Writes to subscribers in one turn: a write takes 5 to 10 µs, and nothing else happens meanwhile. */
   deliveriesPerTurnMax: 1_000,
   /**
-   * Events of one transaction times topics of their tenant that are looked at in one turn, 0.3 µs each;
-   * past it they are read from the log.
+   * Events of one transaction times topics of their tenant that are looked at in one turn, and the time
+   * for it: 0.3 µs each, 100 µs where a filter meets a long array. Past it they are read from the log.
    */
   topicOffersPerTurnMax: 65_536,
+  publishTurnMs: 10,
   /** Published events of one topic that wait for their turn; past it they are read from the log. */
   topicFreshBytesMax: 1 * MiB,
   /** What all SSE and WebSocket readers' sockets hold back; past it those stalled longest are cut. */
@@ -375,6 +379,8 @@ export const limits = {
 
   // Memories.
   memoryContentCharsMax: 65_536,
+  /** As JSON in UTF-8, in which a control character takes six bytes. */
+  memoryContentBytesMax: 64 * KiB,
   memoryTitleCharsMax: 512,
   memoryTypeCharsMax: 64,
   memoryTagsMax: 64,
@@ -383,9 +389,13 @@ export const limits = {
   memoryQueryCharsMax: 1_024,
   memoryReasonCharsMax: 128,
   memoryFilterMembersMax: 16,
+  memoryFilterNameCharsMax: 128,
+  memoryFilterTextCharsMax: 512,
   memoriesPageLimitDefault: 20,
   memoriesPageLimitMax: 100,
   memoryOffsetMax: 10_000_000,
+  /** What pages of memories, together, render in one turn of the event loop: about 1 ms. */
+  memoryPageTurnBytes: 256 * KiB,
   /** Keys looked at in one turn of the event loop by a list that counts its matches: 2.5 to 4 µs each. */
   memoryScanKeysPerTurn: 1_000,
 
@@ -437,6 +447,8 @@ export const limits = {
   streamRateWindowMs: 60_000,
   healthIntervalMs: 30_000,
   healthCheckIntervalMs: 1_000,
+  /** A heartbeat tells no older status. */
+  healthFreshMs: 100,
   analyticsIntervalMs: 60_000,
   /** Of requests and users that analytics and health count. */
   trafficWindowMs: 15 * 60_000,
@@ -453,6 +465,8 @@ export const limits = {
   followedTenantsMax: 10_000,
   /** Tenants that one transaction tells: each takes about 10 µs. */
   announcedTenantsMax: 256,
+  /** Keys that one transaction tells of. */
+  announcedKeysMax: 256,
 
   // WebSocket.
   /** uWebSockets.js gathers a message before anyone can count it, so it may be no whole upload. */

@@ -28,6 +28,8 @@ export class Announcer implements Monitor {
   /** Tenants without one any more and since when, in the order in which they were left. */
   readonly #left = new Map<number, number>()
   #services: HealthData['services']
+  /** When they were read. */
+  #readAtMs: number
   /** As the tenants were told last. */
   #announced: HealthData['services']
   #healthDueMs = 0
@@ -40,10 +42,14 @@ export class Announcer implements Monitor {
   constructor(parts: AnnouncerParts) {
     this.#parts = parts
     this.#services = parts.health.services()
+    this.#readAtMs = parts.clock.now()
     this.#announced = this.#services
   }
 
+  /** Of a moment ago at most: thousands of connections may ask at once. */
   get status(): ServiceStatus {
+    const nowMs = this.#parts.clock.now()
+    if (nowMs - this.#readAtMs >= limits.healthFreshMs) this.#read(nowMs)
     return overall(this.#services)
   }
 
@@ -95,8 +101,7 @@ export class Announcer implements Monitor {
       if (sinceMs > nowMs - limits.followedTenantTtlMs) break
       this.#left.delete(tenant)
     }
-    const services = health.services()
-    this.#services = services
+    const services = this.#read(nowMs)
     const isHealthDue = nowMs >= this.#healthDueMs || isOther(services, this.#announced)
     if (isHealthDue && !this.#underWay.has('system.health')) {
       this.#announced = services
@@ -108,6 +113,12 @@ export class Announcer implements Monitor {
       this.#analyticsDueMs = dueAfter(this.#analyticsDueMs, nowMs, limits.analyticsIntervalMs)
       void this.#round('analytics.update', (tenant) => this.#analytics(tenant))
     }
+  }
+
+  #read(nowMs: number): HealthData['services'] {
+    this.#services = this.#parts.health.services()
+    this.#readAtMs = nowMs
+    return this.#services
   }
 
   /** To every tenant that is followed; some at a time: a transaction stops everything else. */

@@ -1,7 +1,7 @@
 import type { Alarm, Clock } from '../clock.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
-import type { ApiKeyRow, Store, Transaction } from '../store/interfaces.ts'
+import type { Store, Transaction, UntoldKey } from '../store/interfaces.ts'
 
 /** Keys come and go by the command line, which nobody has to log in for. */
 const operator = 'operator'
@@ -57,23 +57,23 @@ export class KeyAnnouncer {
     const version = apiKeys.version()
     if (version === this.#version) return
     const keys = apiKeys.untold()
-    if (keys.length > 0) {
+    for (let done = 0; done < keys.length; done += limits.announcedKeysMax) {
+      const some = keys.slice(done, done + limits.announcedKeysMax)
       await this.#store.commit((transaction) => {
-        for (const key of keys) tellKey(transaction, key)
+        for (const key of some) tellKey(transaction, key)
       })
     }
     this.#version = version
   }
 }
 
-function tellKey(transaction: Transaction, key: ApiKeyRow): void {
+function tellKey(transaction: Transaction, { key, isNew }: UntoldKey): void {
   const { id, tenant, user, scopes, revokedAtMs } = key
-  transaction.appendActivity(tenant, {
-    user: operator,
-    action: revokedAtMs === null ? 'create' : 'revoke',
-    resourceType: 'key',
-    resourceId: id,
-    metadata: { user, scopes },
-  })
+  const activity = { user: operator, resourceType: 'key', resourceId: id } as const
+  const metadata = { user, scopes }
+  if (isNew) transaction.appendActivity(tenant, { ...activity, action: 'create', metadata })
+  if (revokedAtMs !== null) {
+    transaction.appendActivity(tenant, { ...activity, action: 'revoke', metadata })
+  }
   transaction.tellApiKey(key)
 }

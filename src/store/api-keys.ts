@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import type { TableReader, Tables, Write } from './database.ts'
-import type { ApiKeyRow, ApiKeys, Scope } from './interfaces.ts'
+import type { ApiKeyRow, ApiKeys, Scope, UntoldKey } from './interfaces.ts'
 import { digestBytes, digestKey, numberKey, readNumber, textKey } from './keys.ts'
 import { decodeRow, encodeRow } from './rows.ts'
 
@@ -37,10 +37,10 @@ export class ApiKeyRepository implements ApiKeys {
     return Array.from(this.#table.entries(range), ({ key, value }) => decodeKey(key, value))
   }
 
-  untold(): ApiKeyRow[] {
-    return this.list().filter((row) => {
-      const told = this.#told.get(digestKey(row.digest))
-      return told === null || (told[0] as number) < newsOf(row)
+  untold(): UntoldKey[] {
+    return this.list().flatMap((key) => {
+      const told = this.#told.get(digestKey(key.digest))?.[0] ?? 0
+      return told < newsOf(key) ? { key, isNew: told === 0 } : []
     })
   }
 

@@ -145,6 +145,8 @@ export interface Transaction {
 export interface CommitOptions {
   /** About how many bytes the unit writes: a group is closed at `limits.commitBytesMax`. */
   readonly bytes?: number
+  /** It is a removal: the events that tell of it have the room that is kept for them in a full store. */
+  readonly removes?: boolean
 }
 
 /**
@@ -321,9 +323,15 @@ export interface Memories {
   scan(after: { readonly tenant: number; readonly number: number } | null): Iterable<MemoryRow>
 }
 
+/** A key that was made (`isNew`) or revoked, or both, since an event told of it last. */
+export interface UntoldKey {
+  readonly key: ApiKeyRow
+  readonly isNew: boolean
+}
+
 export interface ApiKeys {
   /** Those that are new or revoked, and no event tells of it yet. */
-  untold(): ApiKeyRow[]
+  untold(): UntoldKey[]
   byDigest(digest: Uint8Array): ApiKeyRow | null
   list(): ApiKeyRow[]
   /** Changes whenever a key is added or revoked, by whichever process. */

@@ -10,19 +10,21 @@ export function formatErrorEvent(position: number, data: ConnectionEventData<'er
 
 /**
  * The reply as a reader of events takes it: with the same status, an event stream of one `error`
- * event. Null for a refusal that has no such event.
+ * event. Null for a refusal that has no such event. `lastEvent` is where a client that brought no id goes
+ * on: the tenant's last, or 0 where nobody knows whose events it may read.
  */
 export function errorEventReply(
   refusal: Refusal,
   reply: WireReply,
   exchange: Exchange,
+  lastEvent: number,
 ): WireReply | null {
   const data = errorData(refusal)
   if (data === null) return null
   const headers = reply.headers.map(([name, value]): [string, string] => {
     return name === 'Content-Type' ? [name, 'text/event-stream'] : [name, value]
   })
-  return { ...reply, headers, body: formatErrorEvent(positionOf(exchange), data) }
+  return { ...reply, headers, body: formatErrorEvent(positionOf(exchange) ?? lastEvent, data) }
 }
 
 function errorData({ code, message, detail }: Refusal): ConnectionEventData<'error'> | null {
@@ -33,9 +35,9 @@ function errorData({ code, message, detail }: Refusal): ConnectionEventData<'err
 }
 
 /** From the id that the client came with, so that it does not lose its place by the refusal. */
-function positionOf({ headers, query }: Exchange): number {
-  const given = headers.get('last-event-id') || /(?:^|&)lastEventId=([^&]*)/.exec(query)?.[1]
-  return streamPosition(given ?? '') ?? 0
+function positionOf({ headers, query }: Exchange): number | null {
+  const given = headers.get('last-event-id') || new URLSearchParams(query).get('lastEventId')
+  return streamPosition(given ?? '')
 }
 
 /** The N of `event_N`, `heartbeat_N` and `error_N`; null for what is none of them. */

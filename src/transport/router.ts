@@ -451,9 +451,13 @@ export class Router {
     }
     const reply = errorReply(refusal as Refusal, requestId, call.headers, call.exchange)
     const event = call.route?.refusesByEvent
-      ? errorEventReply(refusal as Refusal, reply, call.exchange)
+      ? errorEventReply(refusal as Refusal, reply, call.exchange, this.#lastEvent(call))
       : null
     this.#reply(call, event ?? reply)
+  }
+
+  #lastEvent({ principal }: Call): number {
+    return principal === null ? 0 : this.#services.store.events.last(principal.tenant)
   }
 
   /** Long replies wait in memory for slow readers: they have a budget too, until they have left. */

@@ -41,6 +41,23 @@ test('a key is told of when it is made and when it is revoked, each once', async
   assert.equal(activitiesOf(store, 4)[1]?.resource_id, row.id)
 })
 
+test('a key that was made and revoked while nobody looked is told of twice, thousands of them too', async (t) => {
+  const parts = await openMonitor(t)
+  const { store } = parts
+  const count = 2 * limits.announcedKeysMax + 1
+  const rows = Array.from({ length: count }, () => ({ ...newKey(), revokedAtMs: 1 }))
+  await store.commit((transaction) => {
+    for (const row of rows) transaction.putApiKey(row)
+  })
+  const announcer = new KeyAnnouncer(parts)
+  t.after(() => announcer.close())
+  await announcer.start()
+  const told = actionsOf(store, 4)
+  assert.equal(told.length, 2 * count)
+  assert.deepEqual(told.slice(0, 2), ['create key', 'revoke key'])
+  assert.deepEqual(store.apiKeys.untold(), [])
+})
+
 test('what another process does to the keys is told within a second', async (t) => {
   const parts = await openMonitor(t)
   const { store, clock, path } = parts
@@ -56,16 +73,6 @@ test('what another process does to the keys is told within a second', async (t) 
     return actionsOf(store, 7).length === 1 ? true : undefined
   }, 'the telling')
   assert.deepEqual(actionsOf(store, 7), ['create key'])
-})
-
-test('of a key that was revoked before anybody could be told, the revocation is told', async (t) => {
-  const parts = await openMonitor(t)
-  const { store } = parts
-  await store.commit((transaction) => transaction.putApiKey({ ...newKey(), revokedAtMs: 5 }))
-  const announcer = new KeyAnnouncer(parts)
-  t.after(() => announcer.close())
-  await announcer.start()
-  assert.deepEqual(actionsOf(store, 4), ['revoke key'])
 })
 
 test('what a full store refuses is told of once there is room', async (t) => {

@@ -284,7 +284,7 @@ export function memoryConformance(name: string, open: OpenStore): void {
       revokedAtMs: null,
     })
     const [one, two] = [keyOf('key_1'), keyOf('key_2')]
-    const untold = (of: Store) => of.apiKeys.untold().map(({ id }) => id)
+    const untold = (of: Store) => of.apiKeys.untold().map(({ key }) => key.id)
     await store.commit((tx) => {
       tx.putApiKey(one)
       tx.putApiKey(two)
@@ -299,7 +299,7 @@ export function memoryConformance(name: string, open: OpenStore): void {
     await store.commit((tx) => tx.putApiKey(revoked))
     await store.close()
     const again = await open(path)
-    assert.deepEqual(again.apiKeys.untold(), [revoked])
+    assert.deepEqual(again.apiKeys.untold(), [{ key: revoked, isNew: false }])
     await again.commit((tx) => tx.tellApiKey(revoked))
     assert.deepEqual(untold(again), [])
     await again.close()
