@@ -394,7 +394,7 @@ export const limits = {
   memoriesPageLimitDefault: 20,
   memoriesPageLimitMax: 100,
   memoryOffsetMax: 10_000_000,
-  /** What pages of memories, together, render in one turn of the event loop: about 1 ms. */
+  /** What pages of memories, together, render in one turn of the event loop: 1 to 4 ms. */
   memoryPageTurnBytes: 256 * KiB,
   /** Keys looked at in one turn of the event loop by a list that counts its matches: 2.5 to 4 µs each. */
   memoryScanKeysPerTurn: 1_000,
@@ -411,6 +411,18 @@ export const limits = {
   memorySpelledCharsMin: 3,
   memorySpelledCharsMax: 32,
   memoryVocabularyMax: 262_144,
+  /**
+   * What one of them takes: 32 UTF-16 codes, 1 byte for the length, 4 each for count, mask and hash, 8 in
+   * the table of hashes.
+   */
+  memoryVocabularyWordBytes: 85,
+  /** Vocabularies of the attached indexes; those used longest ago are put aside for it. */
+  memoryVocabulariesBytesMax: 64 * MiB,
+  /**
+   * What a query may spend on looking for other spellings, in characters of the words that it compares
+   * with, shared by its words: 2 million take 25 ms.
+   */
+  memoryQueryComparedCharsMax: 2_000_000,
   /**
    * Of more memories that match, the newest are ranked. A word as it stands, or a beginning, takes 0.5 to
    * 1 µs a memory; other spellings, which come last, several.
@@ -429,8 +441,18 @@ export const limits = {
   memorySearchMessagesMax: 4,
   /** Changed memories that wait for the search thread; past it the index is built again. */
   memorySearchChangesMax: 65_536,
+  /** Searches that wait or are at work, in all and of one tenant; the search thread is given two at a time. */
   memorySearchesWaitingMax: 256,
+  memorySearchesOfTenantMax: 32,
+  memorySearchesPostedMax: 2,
   memorySearchTimeoutMs: 10_000,
+  /**
+   * Free space of the disk below which the index is given up, and what more there must be, beside what it
+   * took, for it to be built again; how often the disk is looked at while nothing is indexed.
+   */
+  memorySearchReserveBytes: 128 * MiB,
+  memorySearchReturnBytes: 64 * MiB,
+  memorySearchDiskLookMs: 2_000,
   /** A search thread that owes an answer and tells nothing for so long hangs. */
   memorySearchStallMs: 30_000,
   memorySearchStallCheckMs: 1_000,
@@ -555,6 +577,23 @@ assert(limits.commitBytesMax * 2 <= limits.storeBytesMaxMin, 'a full group commi
 assert(
   limits.diskRemovalBytesMin * 2 < limits.diskReserveBytes,
   'additions leave room for removals',
+)
+assert(
+  limits.memorySearchReserveBytes > limits.spoolReserveBytes &&
+    limits.memorySearchReserveBytes >
+      limits.diskReserveBytes + limits.memoryIndexesOpenMax * limits.memoryIndexCacheKiB * KiB,
+  'what the search thread has yet to write leaves the store its own',
+)
+assert(
+  limits.memoryVocabularyWordBytes >= 2 * limits.memorySpelledCharsMax + 21 &&
+    2 * limits.memoryVocabularyMax * limits.memoryVocabularyWordBytes <=
+      limits.memoryVocabulariesBytesMax,
+  'the largest vocabulary fits, and so does its growing or packing',
+)
+assert(
+  limits.memorySearchesPostedMax < limits.memorySearchesOfTenantMax &&
+    limits.memorySearchesOfTenantMax * 2 <= limits.memorySearchesWaitingMax,
+  'one tenant leaves room to others',
 )
 assert(
   limits.trafficWindowMs % limits.trafficBucketMs === 0 &&

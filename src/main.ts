@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { CommandFailure, suggestion } from './cli/flags.ts'
 import { backupHelp, commandNames, keysHelp, mainHelp, verifyHelp } from './cli/help.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
+import { Refusal } from './contracts/errors.ts'
 import { limits } from './limits.ts'
 import { createLogger, type Logger } from './log.ts'
 import type { RunningServer } from './server.ts'
@@ -19,7 +20,7 @@ async function main(args: readonly string[]): Promise<void> {
     if (error instanceof ConfigError) {
       process.stderr.write(`atomstream: ${error.message}\n`)
       process.exitCode = exitUsage
-    } else if (error instanceof CommandFailure) {
+    } else if (error instanceof CommandFailure || error instanceof Refusal) {
       process.stderr.write(`atomstream: ${error.message}\n`)
       process.exitCode = exitFailed
     } else {

@@ -128,8 +128,9 @@ async function revokeKey(args: readonly string[], env?: Environment): Promise<st
     if (row === undefined) throw new ConfigError('keys revoke: no key has this id; see keys list')
     const revokedAtMs = row.revokedAtMs ?? Date.now()
     if (row.revokedAtMs === null) {
-      await store.commit((transaction) => {
-        transaction.putApiKey({ ...row, revokedAtMs })
+      // It must not fail where the store is full.
+      await store.commit((transaction) => transaction.putApiKey({ ...row, revokedAtMs }), {
+        removes: true,
       })
     }
     return JSON.stringify({ id: row.id, revokedAt: new Date(revokedAtMs).toISOString() })

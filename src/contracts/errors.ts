@@ -307,7 +307,7 @@ const catalogue = {
   STORE_FULL: {
     status: 507,
     error: 'Insufficient storage',
-    message: 'The store has no room for this upload; nothing of it was kept',
+    message: 'The store has no room for this; nothing of it was kept',
     suggestion: 'Free disk space or raise the bound of the store',
   },
 } as const satisfies Record<string, ErrorEntry>

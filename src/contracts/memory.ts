@@ -1,11 +1,19 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { limits } from '../limits.ts'
 
-const Content = Type.String({ minLength: 1, maxLength: limits.memoryContentCharsMax })
+const Content = Type.String({
+  minLength: 1,
+  maxLength: limits.memoryContentCharsMax,
+  description: `a text of at most ${limits.memoryContentBytesMax} bytes as JSON in UTF-8,`,
+})
 const Title = Type.String({ maxLength: limits.memoryTitleCharsMax })
 export const MemoryType = Type.String({ minLength: 1, maxLength: limits.memoryTypeCharsMax })
 export const Tag = Type.String({ minLength: 1, maxLength: limits.memoryTagCharsMax })
 const Tags = Type.Array(Tag, { maxItems: limits.memoryTagsMax, uniqueItems: true })
+export const FilterTags = Type.Array(Tag, {
+  maxItems: limits.memoryTagsMax,
+  description: 'tags that a memory must all bear; in a query commas separate them,',
+})
 const Metadata = Type.Record(Type.String(), Type.Unknown(), {
   description: `an object of at most ${limits.memoryMetadataBytesMax} bytes as JSON`,
 })
@@ -13,8 +21,13 @@ const Instant = Type.String({ format: 'date-time' })
 const orNull = <T extends ReturnType<typeof Type.String>>(schema: T) =>
   Type.Union([schema, Type.Null()])
 
+const tenantId = Type.Optional(
+  Type.Integer({ minimum: 0, description: "the key's own; it need not be named" }),
+)
+
 export const CreateMemory = Type.Object(
   {
+    tenantId,
     content: Content,
     title: Type.Optional(orNull(Title)),
     type: Type.Optional(orNull(MemoryType)),
@@ -54,17 +67,22 @@ export const MemoryList = Type.Object({
 })
 export type MemoryList = Static<typeof MemoryList>
 
+const FilterText = Type.String({ maxLength: limits.memoryFilterTextCharsMax })
+// Any character, a line break too.
+const FilterName = Type.String({ pattern: `^[\\s\\S]{0,${limits.memoryFilterNameCharsMax}}$` })
+
 export const SearchMemories = Type.Object(
   {
+    tenantId,
     query: Type.String({ minLength: 1, maxLength: limits.memoryQueryCharsMax }),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.memoriesPageLimitMax })),
     type: Type.Optional(MemoryType),
-    tags: Type.Optional(
-      Type.Array(Tag, { maxItems: limits.memoryTagsMax, description: 'a memory must bear all' }),
-    ),
+    tags: Type.Optional(FilterTags),
     metadata: Type.Optional(
-      Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
-        description: 'members that a memory must have, with these values',
+      Type.Record(FilterName, Type.Union([FilterText, Type.Number(), Type.Boolean()]), {
+        description:
+          'members that a memory must have, with these values, ' +
+          `their names of at most ${limits.memoryFilterNameCharsMax} characters,`,
         maxProperties: limits.memoryFilterMembersMax,
         additionalProperties: false,
       }),

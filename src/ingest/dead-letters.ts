@@ -101,21 +101,24 @@ export class DeadLetterService {
 
   /** Removes a dead letter and what it holds. Throws DEAD_LETTER_NOT_FOUND. */
   async drop(actor: Actor, id: string): Promise<void> {
-    await this.#store.commit((transaction) => {
-      const row = transaction.deadLetter(actor.tenant, id)
-      if (row === null) throw deadLetterNotFound(id)
-      const session = transaction.session(row.session)
-      transaction.dropJournal(session, row.batch)
-      session.deadLetters -= 1
-      transaction.deleteDeadLetter(row)
-      transaction.appendActivity(actor.tenant, {
-        user: actor.user,
-        action: 'delete',
-        resourceType: 'dead_letter',
-        resourceId: id,
-        metadata: { sessionId: session.id, code: row.code, records: row.records },
-      })
-    })
+    await this.#store.commit(
+      (transaction) => {
+        const row = transaction.deadLetter(actor.tenant, id)
+        if (row === null) throw deadLetterNotFound(id)
+        const session = transaction.session(row.session)
+        transaction.dropJournal(session, row.batch)
+        session.deadLetters -= 1
+        transaction.deleteDeadLetter(row)
+        transaction.appendActivity(actor.tenant, {
+          user: actor.user,
+          action: 'delete',
+          resourceType: 'dead_letter',
+          resourceId: id,
+          metadata: { sessionId: session.id, code: row.code, records: row.records },
+        })
+      },
+      { removes: true },
+    )
     this.#log.info({ deadLetterId: id }, 'dead letter dropped')
   }
 

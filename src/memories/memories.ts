@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Actor } from '../contracts/actor.ts'
 import { Refusal } from '../contracts/errors.ts'
 import type { TenantEventData, TenantEventName } from '../contracts/events.ts'
@@ -20,10 +19,13 @@ import {
   memoryId,
   memoryNumber,
   memoryOf,
+  requireContent,
   requireMetadata,
   updatedData,
   updatedMemory,
 } from './memory.ts'
+import { type PageOptions, renderPage } from './page.ts'
+import { Turns } from './turns.ts'
 
 export interface MemoryServices {
   readonly store: Store
@@ -31,11 +33,14 @@ export interface MemoryServices {
   readonly log: Logger
 }
 
-export interface ListOptions extends MemoryFilter {
+export interface ListOptions extends MemoryFilter, PageOptions {
   readonly limit?: number | undefined
   readonly offset?: number | undefined
-  /** Ends a list that nobody waits for any more. */
-  readonly signal?: AbortSignal | undefined
+}
+
+export interface SearchOptions extends PageOptions {
+  /** Neither told by an event nor counted. */
+  readonly untold?: boolean | undefined
 }
 
 /**
@@ -45,8 +50,7 @@ export interface ListOptions extends MemoryFilter {
  */
 export class MemoryService {
   readonly #services: MemoryServices
-  /** Lists that count take turns of the event loop one after the other, however many there are. */
-  #turns: Promise<void> = Promise.resolve()
+  readonly #turns = new Turns()
 
   constructor(services: MemoryServices) {
     this.#services = services
@@ -55,6 +59,7 @@ export class MemoryService {
   /** Throws Refusal `INVALID_BODY` too. */
   async create({ tenant, user }: Actor, request: CreateMemory): Promise<Memory> {
     const { content, title = null, type = null, tags = [], metadata = {} } = request
+    requireContent(content)
     requireMetadata(metadata)
     const row = await this.#services.store.commit(
       (transaction) => {
@@ -77,12 +82,14 @@ export class MemoryService {
   }
 
   /**
-   * One page of what the filter selects, newest first, with the number of all. Where no counter tells
-   * that, all are walked, some in each turn of the event loop.
+   * One page of what the filter selects, newest first, with the number of all, as JSON of a `MemoryList`.
+   * Where no counter tells that number, all are walked, some in each turn of the event loop. Throws what
+   * `hold` throws.
    */
-  async list(tenant: number, options: ListOptions): Promise<MemoryList> {
+  async list(tenant: number, options: ListOptions): Promise<Uint8Array> {
     const { memories } = this.#services.store
-    const { limit = limits.memoriesPageLimitDefault, offset = 0, signal, ...filter } = options
+    const { limit = limits.memoriesPageLimitDefault, offset = 0, ...others } = options
+    const { signal, hold, ...filter } = others
     const end = offset + limit
     const counted = memories.count(tenant, filter)
     const isBeyond = counted !== null && counted <= offset
@@ -98,16 +105,22 @@ export class MemoryService {
       walked += rows.length
       before = next
       if (before === null || (counted !== null && walked >= end)) break
-      await this.#turn()
+      await this.#turns.next()
     }
+    const rest: Omit<MemoryList, 'data'> = { total: counted ?? walked, limit, offset }
     // One may have been deleted since it was counted.
-    const data = numbers.flatMap((number) => memories.get(tenant, number) ?? []).map(memoryOf)
-    return { data, total: counted ?? walked, limit, offset }
+    const read = (number: number): Memory | null => {
+      const row = memories.get(tenant, number)
+      return row === null ? null : memoryOf(row)
+    }
+    const page = { name: 'data', picks: numbers, read, rest }
+    return renderPage(page, this.#turns, { signal, hold })
   }
 
-  /** Throws Refusal `INVALID_BODY` too, where the metadata has grown too large. */
+  /** Throws Refusal `INVALID_BODY` too, also where the metadata has grown too large. */
   async update({ tenant, user }: Actor, id: string, request: UpdateMemory): Promise<Memory> {
     const { number, ...found } = this.#find(tenant, id)
+    if (request.content !== undefined) requireContent(request.content)
     const row = await this.#services.store.commit(
       (transaction) => {
         const before = transaction.memory(tenant, number)
@@ -127,42 +140,66 @@ export class MemoryService {
 
   async remove({ tenant, user }: Actor, id: string, reason: string): Promise<void> {
     const { number } = this.#find(tenant, id)
-    await this.#services.store.commit((transaction) => {
-      const row = transaction.memory(tenant, number)
-      if (row === null) throw memoryNotFound(id)
-      transaction.deleteMemory(tenant, number)
-      const { metadata } = row
-      const deletedAt = isoTime(transaction.nowMs)
-      const data = { id, metadata, deleted_at: deletedAt, deleted_by: user, reason }
-      appendEvent(transaction, tenant, 'memory.deleted', data)
-      tellMemory(transaction, user, 'delete', row)
-    })
+    await this.#services.store.commit(
+      (transaction) => {
+        const row = transaction.memory(tenant, number)
+        if (row === null) throw memoryNotFound(id)
+        transaction.deleteMemory(tenant, number)
+        const { metadata } = row
+        const deletedAt = isoTime(transaction.nowMs)
+        const data = { id, metadata, deleted_at: deletedAt, deleted_by: user, reason }
+        appendEvent(transaction, tenant, 'memory.deleted', data)
+        tellMemory(transaction, user, 'delete', row)
+      },
+      { removes: true },
+    )
   }
 
   /**
-   * Throws Refusal `SEARCH_NOT_READY` as long as the index is being built. A store without room for the
-   * event that tells of the search does not keep its results back.
+   * The best of what matches, as JSON of `MemoryMatches`. Throws what `hold` throws, and Refusal
+   * `SEARCH_NOT_READY` as long as the index is being built. A store without room for the event that tells
+   * of the search does not keep its results back.
    */
-  async search(actor: Actor, request: SearchMemories): Promise<MemoryMatches> {
-    const { store, search, log } = this.#services
+  async search(
+    actor: Actor,
+    request: SearchMemories,
+    options: SearchOptions = {},
+  ): Promise<Uint8Array> {
+    const { store, search } = this.#services
     const { tenant } = actor
     const startedAtMs = performance.now()
     const { query, limit = limits.memoriesPageLimitDefault, ...filter } = request
     const { hits, total } = await search.search({ tenant, query, limit, filter })
-    const results = hits.flatMap(({ number, score }) => {
-      const row = store.memories.get(tenant, number)
-      return row === null ? [] : { ...memoryOf(row), score }
-    })
     const executionTime = Math.round((performance.now() - startedAtMs) * 100) / 100
+    const rest: Omit<MemoryMatches, 'results'> = { total, execution_time: executionTime }
+    const read = ({ number, score }: SearchHits['hits'][number]) => {
+      const row = store.memories.get(tenant, number)
+      return row === null ? null : { ...memoryOf(row), score }
+    }
+    const page = { name: 'results', picks: hits, read, rest }
+    const reply = await renderPage(page, this.#turns, options)
+    if (options.untold !== true) await this.#tryTellSearch(actor, request, total, executionTime)
+    return reply
+  }
+
+  async #tryTellSearch(
+    actor: Actor,
+    request: SearchMemories,
+    total: number,
+    executionTime: number,
+  ): Promise<void> {
     try {
       await this.#tellSearch(actor, request, total, executionTime)
     } catch (error) {
       const hasNoRoom =
         error instanceof Refusal && (error.code === 'STORE_FULL' || error.code === 'SATURATED')
       if (!hasNoRoom) throw error
-      log.warn({ tenant, code: error.code }, 'a search was answered without an event')
+      const { tenant } = actor
+      this.#services.log.warn(
+        { tenant, code: error.code },
+        'a search was answered without an event',
+      )
     }
-    return { results, total, execution_time: executionTime }
   }
 
   #tellSearch(
@@ -171,17 +208,21 @@ export class MemoryService {
     total: number,
     executionTime: number,
   ): Promise<void> {
-    return this.#services.store.commit((transaction) => {
-      appendEvent(transaction, tenant, 'search.performed', {
-        query,
-        results_count: total,
-        execution_time: executionTime,
-        user_id: user,
-        timestamp: isoTime(transaction.nowMs),
-        filters: { type, tags, metadata },
-      })
-      transaction.countSearch(tenant)
-    })
+    const filters = { ...metadata, type, tags }
+    return this.#services.store.commit(
+      (transaction) => {
+        appendEvent(transaction, tenant, 'search.performed', {
+          query,
+          results_count: total,
+          execution_time: executionTime,
+          user_id: user,
+          timestamp: isoTime(transaction.nowMs),
+          filters,
+        })
+        transaction.countSearch(tenant)
+      },
+      { bytes: Buffer.byteLength(JSON.stringify({ query, filters })) },
+    )
   }
 
   #find(tenant: number, id: string): MemoryRow {
@@ -189,11 +230,6 @@ export class MemoryService {
     const row = number === null ? null : this.#services.store.memories.get(tenant, number)
     if (row === null) throw memoryNotFound(id)
     return row
-  }
-
-  #turn(): Promise<void> {
-    this.#turns = this.#turns.then(() => nextTurn())
-    return this.#turns
   }
 }
 

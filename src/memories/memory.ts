@@ -70,9 +70,23 @@ export function updatedMemory(
 }
 
 /** Throws Refusal `INVALID_BODY`. */
+export function requireContent(content: string): void {
+  const bytesMax = limits.memoryContentBytesMax
+  if (Buffer.byteLength(JSON.stringify(content)) - '""'.length > bytesMax) {
+    throw invalidBody('content', `a text of at most ${bytesMax} bytes as JSON`)
+  }
+}
+
+/** Throws Refusal `INVALID_BODY`. */
 export function requireMetadata(metadata: Metadata): void {
   const bytesMax = limits.memoryMetadataBytesMax
-  if (Buffer.byteLength(JSON.stringify(metadata)) > bytesMax) {
+  const text = JSON.stringify(metadata, (_name, value: unknown) => {
+    // JSON.parse reads 1e999 as infinity, which JSON cannot write.
+    const isLost = typeof value === 'number' && !Number.isFinite(value)
+    if (isLost) throw invalidBody('metadata', 'numbers that a double holds')
+    return value
+  })
+  if (Buffer.byteLength(text) > bytesMax) {
     throw invalidBody('metadata', `an object of at most ${bytesMax} bytes as JSON`)
   }
 }

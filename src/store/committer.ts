@@ -15,8 +15,16 @@ import { GroupTransaction } from './transaction.ts'
 interface Unit {
   readonly run: (transaction: Transaction) => unknown
   readonly bytes: number
+  readonly removes: boolean
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
+}
+
+/** What a group may still take. */
+interface Room {
+  readonly additionBytes: number
+  /** With what is kept for the events that tell of removals. */
+  readonly removalBytes: number
 }
 
 /** How a unit ended, told only when its group is on disk. */
@@ -45,6 +53,8 @@ export class Committer {
   readonly #repositories: Repositories
   readonly #owner: boolean
   readonly #maxBytes: number
+  /** Of that what additions leave to removals. */
+  readonly #keptBytes: number
   readonly #now: () => number
   readonly #queue: Unit[] = []
   readonly #queueBytesMax: number
@@ -88,6 +98,7 @@ export class Committer {
     this.#repositories = repositories
     this.#owner = owner
     this.#maxBytes = maxBytes
+    this.#keptBytes = Math.min(maxBytes * limits.storeRemovalShare, limits.storeRemovalBytesMax)
     this.#looking = setInterval(() => this.#look(), lookIntervalMs).unref()
   }
 
@@ -101,7 +112,7 @@ export class Committer {
 
   /** As `StoreStatistics.isFull`. */
   get isFull(): boolean {
-    const roomBytes = this.#roomBytes()
+    const roomBytes = this.#room().additionBytes
     return roomBytes <= 0 || (this.#refusedAtBytes !== null && roomBytes <= this.#refusedAtBytes)
   }
 
@@ -124,13 +135,14 @@ export class Committer {
   commit<T>(run: (transaction: Transaction) => T, options: CommitOptions = {}): Promise<T> {
     if (this.#closed) return Promise.reject(retryLater('SHUTTING_DOWN'))
     if (this.#failure !== null) return Promise.reject(this.#failure.error)
-    const bytes = options.bytes ?? 0
+    const { bytes = 0, removes = false } = options
     if (!this.#hasPlaceFor(bytes)) return Promise.reject(retryLater('SATURATED'))
     return new Promise((resolve, reject) => {
       this.#queuedBytes += bytes
       this.#queue.push({
         run,
         bytes,
+        removes,
         resolve: resolve as (value: unknown) => void,
         reject,
       })
@@ -191,7 +203,7 @@ export class Committer {
   /** Takes units off the queue for as long as they fit, one at least. */
   #runUnits(transaction: GroupTransaction, outcomes: Outcome[]): void {
     const isBlocked = this.#database.freeBytes() < limits.diskRemovalBytesMin
-    const roomBytes = this.#roomBytes()
+    const { additionBytes, removalBytes } = this.#room()
     let hasRefused = false
     for (const unit of this.#queue) {
       if (outcomes.length === limits.commitUnitsMax) break
@@ -199,6 +211,7 @@ export class Committer {
       if (outcomes.length > 0 && bytes > limits.commitBytesMax) break
       try {
         if (isBlocked) throw new Refusal('STORE_FULL')
+        const roomBytes = unit.removes ? removalBytes : additionBytes
         outcomes.push({ unit, value: transaction.run(unit.run, roomBytes) })
       } catch (error) {
         outcomes.push({ unit, error })
@@ -207,7 +220,7 @@ export class Committer {
     }
     this.#queue.splice(0, outcomes.length)
     for (const { unit } of outcomes) this.#queuedBytes -= unit.bytes
-    if (hasRefused) this.#refusedAtBytes = roomBytes
+    if (hasRefused) this.#refusedAtBytes = additionBytes
     else if (transaction.bytes > 0) this.#refusedAtBytes = null
   }
 
@@ -249,11 +262,16 @@ export class Committer {
    * What a group may add. LMDB as lmdb-js has changed it grows its map past any size, so the bound is
    * kept here. Counting pages takes 60 µs, so far from the bound the sum of what was added has to do.
    */
-  #roomBytes(): number {
-    if (this.#maxBytes - this.#usedBytes < nearlyFullBytes) {
+  #room(): Room {
+    if (this.#maxBytes - this.#usedBytes < nearlyFullBytes + this.#keptBytes) {
       this.#usedBytes = this.#database.usedBytes()
     }
-    return Math.min(this.#maxBytes - this.#usedBytes, this.#diskRoomBytes()) - groupBytes
+    const leftBytes = this.#maxBytes - this.#usedBytes
+    const disk = this.#diskRoom()
+    return {
+      additionBytes: Math.min(leftBytes - this.#keptBytes, disk.additionBytes) - groupBytes,
+      removalBytes: Math.min(leftBytes, disk.removalBytes) - groupBytes,
+    }
   }
 
   /**
@@ -263,12 +281,14 @@ export class Committer {
    * pages that are free in the file. Where LMDB makes the file longer all the same, those it has left
    * lie too scattered: they do not count from then on. So what that takes of the reserve is little.
    */
-  #diskRoomBytes(): number {
+  #diskRoom(): Room {
     const { diskReserveBytes: reserveBytes, diskRemovalBytesMin } = limits
     const freeBytes = this.#database.freeBytes()
     const fileBytes = this.#fileBytes
     this.#fileBytes = Number.POSITIVE_INFINITY
-    if (freeBytes > reserveBytes + nearlyFullBytes) return Number.POSITIVE_INFINITY
+    if (freeBytes > reserveBytes + nearlyFullBytes) {
+      return { additionBytes: Number.POSITIVE_INFINITY, removalBytes: Number.POSITIVE_INFINITY }
+    }
     this.#fileBytes = this.#database.fileBytes()
     const spareBytes = Math.max(0, this.#fileBytes - this.#database.usedBytes())
     const hasGrown = freeBytes < reserveBytes && this.#fileBytes > fileBytes
@@ -276,16 +296,15 @@ export class Committer {
     const scatteredBytes = hasGrown ? this.#spareBytes : this.#scatteredBytes
     this.#scatteredBytes = Math.min(scatteredBytes, spareBytes)
     this.#spareBytes = spareBytes
-    return Math.min(
-      Math.max(0, freeBytes - reserveBytes) + spareBytes - this.#scatteredBytes,
-      freeBytes - 2 * diskRemovalBytesMin,
-    )
+    const removalBytes = freeBytes - 2 * diskRemovalBytesMin
+    const additionBytes = Math.max(0, freeBytes - reserveBytes) + spareBytes - this.#scatteredBytes
+    return { additionBytes: Math.min(additionBytes, removalBytes), removalBytes }
   }
 
   #fail(outcomes: readonly Outcome[], error: unknown, bytes: number): void {
     this.#usedBytes = Number.POSITIVE_INFINITY
     if (this.#database.isFull(error, bytes)) {
-      this.#refusedAtBytes = this.#roomBytes()
+      this.#refusedAtBytes = this.#room().additionBytes
       const refusal = new Refusal('STORE_FULL')
       for (const { unit } of outcomes) unit.reject(refusal)
       return

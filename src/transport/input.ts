@@ -75,16 +75,21 @@ export function readQuery(
 
 /**
  * The property that a member's name leads to, and what stands in brackets behind it where that is an
- * object's. Throws Refusal `INVALID_PARAMETER` for an unknown one.
+ * object's: who has a bracket in a member's name sends JSON. Throws Refusal `INVALID_PARAMETER` for an
+ * unknown one.
  */
 function placeOf(
   name: string,
   properties: Readonly<Record<string, TSchema>>,
 ): [property: string, member: string | null] {
   if (Object.hasOwn(properties, name)) return [name, null]
-  const [, property = '', member = ''] = /^([^[\]]+)\[(.+)\]$/s.exec(name) ?? []
+  const [, property = '', member = ''] = /^([^[\]]+)\[([^[\]]+)\]$/.exec(name) ?? []
   if (Object.hasOwn(properties, property) && properties[property]?.type === 'object') {
     return [property, member]
+  }
+  const [before = ''] = name.split('[', 1)
+  if (Object.hasOwn(properties, before) && properties[before]?.type === 'object') {
+    throw invalidParameter(shownName(name), `${before}[member]=value, or ${before} as JSON`)
   }
   const known = Object.keys(properties)
   throw invalidParameter(
@@ -147,7 +152,9 @@ export function readJsonBody(
 export function requireValid(value: unknown, check: TypeCheck<TSchema>): unknown {
   const error = check.Errors(value).First()
   if (error === undefined) return value
-  const isUnknown = error.message === 'Unexpected property'
+  // Where any name will do that fits a pattern, the schema says so.
+  const isUnknown =
+    error.message === 'Unexpected property' && error.schema.patternProperties === undefined
   throw invalidBody(
     error.path === '' ? 'body' : fieldName(error.path),
     isUnknown ? 'no member of this name' : describe(error.schema),
@@ -171,6 +178,7 @@ export function describe(schema: TSchema): string {
   if (maxItems !== undefined) words.push(`of ${minItems ?? 0} to ${maxItems} items`)
   if (minProperties !== undefined) words.push(`of at least ${minProperties} members`)
   if (maxProperties !== undefined) words.push(`of at most ${maxProperties} members`)
+  if (schema.uniqueItems === true) words.push('each once')
   if (pattern !== undefined) words.push(`matching ${pattern}`)
   return words.join(' ')
 }

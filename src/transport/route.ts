@@ -25,6 +25,13 @@ export interface RequestContext extends Services {
   readonly baseUrl: string
   /** Fires when the client goes away. */
   readonly signal: AbortSignal
+  /** HEAD: the reply loses its body, and nothing is to be stored for it. */
+  readonly isHead: boolean
+  /**
+   * Counts bytes of a reply that is being made among those that wait for slow readers. Throws Refusal
+   * `SATURATED` where these are too many.
+   */
+  readonly hold: (bytes: number) => void
   readonly principal: Principal
   readonly tickets: TicketDesk
   /** The body of a route with `body: 'upload'`. */

@@ -29,6 +29,7 @@ import {
 } from './input.ts'
 import { RateLimiter, type RateState, rateHeaders, rateLimitExceeded } from './rate-limit.ts'
 import { errorReply, valueReply } from './reply.ts'
+import { ReplyLease } from './reply-lease.ts'
 import {
   type FileBody,
   type Principal,
@@ -71,6 +72,7 @@ interface Call {
   route: Route | null
   /** Null until, and where, no key or ticket has told it. */
   principal: Principal | null
+  readonly reply: ReplyLease
 }
 
 /**
@@ -122,6 +124,7 @@ export class Router {
       startedAtMs: performance.now(),
       route: null,
       principal: null,
+      reply: new ReplyLease(this.#replies, exchange),
     }
     call.headers.push(['X-Request-Id', call.requestId], ['X-Content-Type-Options', 'nosniff'])
     call.headers.push(...this.#cors.headers(exchange.headers))
@@ -401,6 +404,8 @@ export class Router {
       get signal() {
         return exchange.signal
       },
+      isHead: exchange.method === 'HEAD',
+      hold: (bytes) => call.reply.grow(bytes),
       tickets: { issue: (asking, path) => this.issueTicket(asking, path) },
       upload,
     }
@@ -432,7 +437,7 @@ export class Router {
         this.#count(call, 101)
       } else {
         const reply = valueReply(result, call.headers)
-        this.#holdReply(call, reply.body)
+        call.reply.growTo(reply.body?.length ?? 0)
         this.#reply(call, reply)
       }
     } catch (error) {
@@ -458,16 +463,6 @@ export class Router {
 
   #lastEvent({ principal }: Call): number {
     return principal === null ? 0 : this.#services.store.events.last(principal.tenant)
-  }
-
-  /** Long replies wait in memory for slow readers: they have a budget too, until they have left. */
-  #holdReply({ exchange }: Call, body: unknown): void {
-    const length = typeof body === 'string' || body instanceof Uint8Array ? body.length : 0
-    // What leaves in one write holds nothing back, and small replies must not be refused.
-    if (length <= limits.replyWriteBytesMax) return
-    const lease = this.#replies.lease()
-    lease.grow(length)
-    exchange.onClosed(() => lease.release())
   }
 
   #reply(call: Call, reply: Parameters<Exchange['reply']>[0]): void {

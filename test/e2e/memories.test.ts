@@ -4,6 +4,7 @@ import { Memory, MemoryList, MemoryMatches } from '../../src/contracts/memory.ts
 import { limits } from '../../src/limits.ts'
 import type { Client, RawReply } from '../support/client.ts'
 import { createKey, startServer, temporaryFolder } from '../support/server.ts'
+import { openEvents } from '../support/sse.ts'
 import { eventually } from '../support/waiting.ts'
 
 const path = '/api/v1/memories'
@@ -84,6 +85,33 @@ test('memories are created, read, listed, changed and deleted over HTTP', async 
   assert.equal(total, 1)
 })
 
+test('a body that names another tenant is refused, and one that names its own is not', async (t) => {
+  const { start } = await serverWithTenants(t)
+  const { ada } = await start()
+  const { id } = await create(ada, { content: 'mine', tenantId: 1 })
+  const refused: [string, string, object][] = [
+    ['POST', path, { content: 'x', tenantId: 2 }],
+    ['PUT', `${path}/${id}`, { content: 'x', tenantId: 2 }],
+    ['POST', `${path}/search`, { query: 'mine', tenantId: 2 }],
+  ]
+  for (const [method, target, json] of refused) {
+    const reply = await ada.raw(method, target, { json })
+    reply.refused(403, 'TENANT_MISMATCH')
+  }
+  const kept = (await ada.get(`${path}/${id}`)).as(Memory)
+  assert.deepEqual([kept.content, 'tenantId' in kept], ['mine', false])
+})
+
+test('what would not come back as it was sent is refused by its field', async (t) => {
+  const { client } = await startServer(t)
+  const send = (text: string) =>
+    client.raw('POST', path, { body: text, headers: { 'Content-Type': 'application/json' } })
+  const infinite = await send('{"content":"x","metadata":{"deep":[{"n":1e999}]}}')
+  assert.equal(infinite.refused(422, 'INVALID_BODY').field, 'metadata')
+  const twice = await send('{"content":"x","tags":["a","a"]}')
+  assert.match(String(twice.refused(422, 'INVALID_BODY').message), /tags.*each once/)
+})
+
 test('a search takes its filters from the query as from a body', async (t) => {
   const { client } = await startServer(t)
   const { id } = await create(client, {
@@ -110,6 +138,25 @@ test('a search takes its filters from the query as from a body', async (t) => {
   const posted = (await client.raw('POST', `${path}/search`, { json })).as(MemoryMatches)
   assert.deepEqual(idsOf(posted), [id])
   assert.equal((await search(client, 'query=authentication&metadata[level]=4')).total, 0)
+})
+
+test('HEAD on a search answers as GET does, and nothing is told of it', async (t) => {
+  const { client } = await startServer(t)
+  await create(client, { content: 'giraffe one two' })
+  await search(client, 'query=one')
+  const head = await client.raw('HEAD', `${path}/search?query=giraffe`)
+  assert.deepEqual([head.status, head.bytes.byteLength], [200, 0])
+  assert.ok(Number(head.headers.get('content-length')) > 100)
+  await search(client, 'query=two')
+  const url = `${client.url}/api/v1/stream?events=search.performed`
+  const reader = await openEvents(url, client.headers, 'event_0')
+  t.after(() => reader.cut())
+  await reader.events.waitFor(({ data }) => data.query === 'two', 'the last search')
+  const told = reader.events.items.filter(({ name }) => name === 'search.performed')
+  assert.deepEqual(
+    told.map(({ data }) => data.query),
+    ['one', 'two'],
+  )
 })
 
 test('tenants see nothing of each other, and a restart keeps everything', async (t) => {
@@ -172,6 +219,7 @@ test('bad bodies and bad queries are refused with the member that is wrong', asy
     [{ content: '' }, 'content'],
     [{ content: 1 }, 'content'],
     [{ content: long(limits.memoryContentCharsMax) }, 'content'],
+    [{ content: '\u0001'.repeat(11_000) }, 'content'],
     [{ content: 'x', title: 1 }, 'title'],
     [{ content: 'x', type: '' }, 'type'],
     [{ content: 'x', tags: 'a' }, 'tags'],
@@ -206,14 +254,25 @@ test('bad bodies and bad queries are refused with the member that is wrong', asy
     ['/search?query=', 'query'],
     ['/search?query=x&metadata=1', 'metadata'],
     ['/search?query=x&metadata={"a":{}}', 'metadata.a'],
+    ['/search?query=x&metadata[a][b]=1', 'metadata[a][b]'],
+    [`/search?query=x&metadata[${long(limits.memoryFilterNameCharsMax)}]=1`, 'metadata'],
+    [`/search?query=x&metadata[a]=${long(limits.memoryFilterTextCharsMax)}`, 'metadata.a'],
   ]
   for (const [query, field] of queries) {
     const refused = (await client.get(path + query)).refused(400, 'INVALID_PARAMETER')
     assert.equal(refused.field, field, query)
   }
-  const nested = { query: 'x', metadata: { a: { b: 1 } } }
-  const post = await client.raw('POST', `${path}/search`, { json: nested })
-  assert.equal(post.refused(422, 'INVALID_BODY').field, 'metadata.a')
+  const name = long(limits.memoryFilterNameCharsMax)
+  for (const [metadata, field] of [
+    [{ a: { b: 1 } }, 'metadata.a'],
+    [{ a: long(limits.memoryFilterTextCharsMax) }, 'metadata.a'],
+    [{ [name]: 1 }, `metadata.${name}`.slice(0, limits.shownValueCharsMax)],
+  ] as const) {
+    const post = await client.raw('POST', `${path}/search`, { json: { query: 'x', metadata } })
+    const refused = post.refused(422, 'INVALID_BODY')
+    assert.equal(refused.field, field)
+    assert.match(`${refused.expected}`, /of at most 128 characters|0 to 512 characters/)
+  }
   const reason = await client.raw('DELETE', `${path}/${id}?reason=${long(128)}`)
   assert.equal(reason.refused(400, 'INVALID_PARAMETER').field, 'reason')
   const method = await client.raw('DELETE', `${path}/search`)

@@ -216,6 +216,25 @@ test('a dropped dead letter takes its frames along, but not those that others ha
   assert.throws(() => ingest.deadLetters.find(0, letter?.id ?? ''), notFound)
 })
 
+test('a dead letter is dropped from a full store, and told of there', async (t) => {
+  const { workerFile } = await faultyWorkers(t)
+  const ingest = await openIngest(t, { workerFile, maxBytes: 4 << 20 })
+  const { store } = ingest
+  const { letter } = await withDeadLetter(ingest, 'full', 'always')
+  for (const chars of [50_000, 500, 1]) {
+    const data = { title: 'x'.repeat(chars) }
+    const fill = async () => {
+      for (;;) await store.commit((transaction) => transaction.appendEvent(0, null, 'e', data))
+    }
+    await assert.rejects(fill(), { code: 'STORE_FULL' })
+  }
+  await ingest.deadLetters.drop(tester, letter.id)
+  assert.equal(store.deadLetters.find(0, letter.id), null)
+  const last = store.events.ofTenant(0, store.events.last(0) - 1, 1)[0]
+  assert.equal(last?.name, 'user.activity')
+  assert.equal(JSON.parse(last.data).resource_id, letter.id)
+})
+
 test('what retention is taking away is neither redriven nor dropped, in the same commit too', async (t) => {
   const ingest = await openFaulty(t)
   const { session, letter } = await withDeadLetter(ingest, 'taken', 'always')

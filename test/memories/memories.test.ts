@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Actor } from '../../src/contracts/actor.ts'
+import { Refusal } from '../../src/contracts/errors.ts'
+import type { MemoryList, MemoryMatches, SearchMemories } from '../../src/contracts/memory.ts'
 import { limits } from '../../src/limits.ts'
 import { createLogger } from '../../src/log.ts'
-import { MemoryService } from '../../src/memories/memories.ts'
+import { type ListOptions, MemoryService } from '../../src/memories/memories.ts'
 import { MemorySearch } from '../../src/memories/memory-search.ts'
 import type { Store } from '../../src/store/interfaces.ts'
 import { openStore } from '../../src/store/store.ts'
@@ -38,6 +41,45 @@ async function openMemories(
   }
   const memories = new MemoryService({ store, search, log })
   return { folder, store, memories, clock, lines, close }
+}
+
+async function list(memories: MemoryService, tenant: number, options: ListOptions) {
+  return parse<MemoryList>(await memories.list(tenant, options))
+}
+
+async function search(memories: MemoryService, actor: Actor, request: SearchMemories) {
+  return parse<MemoryMatches>(await memories.search(actor, request))
+}
+
+function parse<T>(json: Uint8Array): T {
+  return JSON.parse(Buffer.from(json).toString()) as T
+}
+
+/** Until events of one character find no room. */
+async function fillUp(store: Store): Promise<void> {
+  for (const chars of [50_000, 500, 1]) {
+    const data = { title: 'x'.repeat(chars) }
+    const fill = async () => {
+      for (;;) await store.commit((transaction) => transaction.appendEvent(1, null, 'e', data))
+    }
+    await assert.rejects(fill(), { code: 'STORE_FULL' })
+  }
+}
+
+/** Turns of the event loop that `work` leaves to others. */
+async function turnsDuring(work: () => Promise<void>): Promise<number> {
+  let turns = 0
+  let isDone = false
+  const counting = (async () => {
+    while (!isDone) {
+      await nextTurn()
+      turns += 1
+    }
+  })()
+  await work()
+  isDone = true
+  await counting
+  return turns
 }
 
 /** Name and data of each event of a tenant. */
@@ -228,7 +270,7 @@ test('pages are cut out of what a filter selects, newest first, and the total is
       [10, 29],
       [10, 1_000],
     ] as const) {
-      const page = await memories.list(1, { ...filter, limit, offset })
+      const page = await list(memories, 1, { ...filter, limit, offset })
       const contents = expected.slice(offset, offset + limit).map(String)
       assert.deepEqual(
         page.data.map(({ content }) => content),
@@ -237,9 +279,9 @@ test('pages are cut out of what a filter selects, newest first, and the total is
       assert.deepEqual([page.total, page.limit, page.offset], [expected.length, limit, offset])
     }
   }
-  const first = await memories.list(1, {})
+  const first = await list(memories, 1, {})
   assert.deepEqual([first.data.length, first.limit], [20, limits.memoriesPageLimitDefault])
-  assert.deepEqual(await memories.list(2, {}), { data: [], total: 0, limit: 20, offset: 0 })
+  assert.deepEqual(await list(memories, 2, {}), { data: [], total: 0, limit: 20, offset: 0 })
 })
 
 test('a list that has to count many leaves the event loop to others meanwhile', async (t) => {
@@ -254,25 +296,83 @@ test('a list that has to count many leaves the event loop to others meanwhile', 
       })
     }
   })
-  let turns = 0
-  let isDone = false
-  const counting = (async () => {
-    while (!isDone) {
-      await nextTurn()
-      turns += 1
+  const turns = await turnsDuring(async () => {
+    const filter = { type: 'note', tags: ['a'] }
+    const lists = [0, 1].map(() => list(memories, 1, { ...filter, offset: count - 1 }))
+    for (const { data, total } of await Promise.all(lists)) {
+      assert.deepEqual([data.map(({ content }) => content), total], [['0'], count])
     }
-  })()
-  const lists = [0, 1].map(() => memories.list(1, { type: 'note', tags: ['a'], offset: count - 1 }))
-  for (const { data, total } of await Promise.all(lists)) {
-    assert.deepEqual([data.map(({ content }) => content), total], [['0'], count])
-  }
-  isDone = true
-  await counting
+  })
   assert.ok(turns >= 6, `${turns} turns`)
   const left = new AbortController()
-  const unwanted = memories.list(1, { type: 'note', tags: ['a'], signal: left.signal })
+  const unwanted = list(memories, 1, { type: 'note', tags: ['a'], signal: left.signal })
   left.abort()
   assert.ok((await unwanted).total < count)
+})
+
+test('a page of large memories is made in turns, and its bytes are told', async (t) => {
+  const { memories } = await openMemories(t, { searches: true })
+  const content = `giraffe ${'\u0001'.repeat(10_000)}`
+  const count = 40
+  for (let index = 0; index < count; index += 1) await memories.create(ada, { content })
+  const pageBytes = (await memories.list(1, { limit: count })).byteLength
+  const turnsMin = Math.floor(pageBytes / (2 * limits.memoryPageTurnBytes))
+  const held: number[] = []
+  const options = { limit: count, hold: (bytes: number) => void held.push(bytes) }
+  const pages = 5
+  const turns = await turnsDuring(async () => {
+    const lists = Array.from({ length: pages }, () => memories.list(1, options))
+    for (const page of await Promise.all(lists)) {
+      const { data, ...rest } = parse<MemoryList>(page)
+      assert.deepEqual(rest, { total: count, limit: count, offset: 0 })
+      assert.ok(data.length === count && data.every((memory) => memory.content === content))
+    }
+  })
+  assert.ok(turnsMin >= 4 && turns >= pages * turnsMin, `${turns} turns, ${turnsMin} a page`)
+  const heldBytes = held.reduce((sum, bytes) => sum + bytes, 0)
+  assert.equal(heldBytes, pages * pageBytes)
+  const full = {
+    hold: () => {
+      throw new Refusal('SATURATED')
+    },
+  }
+  await assert.rejects(memories.list(1, full), { code: 'SATURATED' })
+  const request = { query: 'giraffe', limit: count }
+  await assert.rejects(memories.search(ada, request, full), { code: 'SATURATED' })
+  const { results } = await search(memories, ada, request)
+  assert.equal(results.length, count)
+  const left = new AbortController()
+  const unwanted = memories.list(1, { limit: count, signal: left.signal })
+  left.abort()
+  assert.ok(parse<MemoryList>(await unwanted).data.length < count)
+})
+
+test('a search that stays untold is not counted', async (t) => {
+  const { store, memories } = await openMemories(t, { searches: true })
+  await memories.create(ada, { content: 'giraffe' })
+  const reply = await memories.search(ada, { query: 'giraffe' }, { untold: true })
+  assert.equal(parse<MemoryMatches>(reply).total, 1)
+  assert.equal(store.counts(1).searches, 0)
+  assert.ok(eventsOf(store, 1).every(([name]) => name !== 'search.performed'))
+})
+
+test('content is bounded by its bytes as JSON, also in an update', async (t) => {
+  const { memories } = await openMemories(t)
+  const bytesMax = limits.memoryContentBytesMax
+  for (const [char, bytes] of [
+    ['a', 1],
+    ['\n', 2],
+    ['ж', 2],
+    ['\u0001', 6],
+  ] as const) {
+    const fitting = char.repeat(Math.floor(bytesMax / bytes))
+    const { id } = await memories.create(ada, { content: fitting })
+    const tooLong = { content: fitting + char }
+    const refused = { code: 'INVALID_BODY', message: /^content: .*65536 bytes/ }
+    await assert.rejects(memories.create(ada, tooLong), refused)
+    await assert.rejects(memories.update(ada, id, tooLong), refused)
+    assert.equal(memories.get(1, id).content, fitting)
+  }
 })
 
 test('a restart keeps memories, numbers and counters, and the store is sound', async (t) => {
@@ -286,7 +386,7 @@ test('a restart keeps memories, numbers and counters, and the store is sound', a
   await assertSound(`${first.folder}/store`)
   const again = await openMemories(t, { path: first.folder })
   assert.deepEqual(again.memories.get(1, id), expected)
-  assert.deepEqual((await again.memories.list(1, { tags: ['b'] })).data, [expected])
+  assert.deepEqual((await list(again.memories, 1, { tags: ['b'] })).data, [expected])
   assert.equal((await again.memories.create(ada, { content: 'x' })).id, 'mem_0000000000000003')
   assert.deepEqual(again.store.counts(1), { memories: 2, searches: 0, operations: 5 })
 })
@@ -301,7 +401,35 @@ test('a store without room refuses memories whole and lets them go', async (t) =
   await assert.rejects(fill(), { code: 'STORE_FULL' })
   const created = eventsOf(store, 1).filter(([name]) => name === 'memory.created')
   assert.equal(created.length, ids.length)
-  assert.equal((await memories.list(1, { tags: ['a'] })).total, ids.length)
+  assert.equal((await list(memories, 1, { tags: ['a'] })).total, ids.length)
+  await fillUp(store)
+  for (const id of ids) await memories.remove(bob, id, 'user_request')
+  const told = eventsOf(store, 1).slice(-2 * ids.length)
+  const names = ids.flatMap(() => ['memory.deleted', 'user.activity'])
+  assert.deepEqual(
+    told.map(([name]) => name),
+    names,
+  )
+  assert.equal((await list(memories, 1, {})).total, 0)
+})
+
+test('small memories go from a full store too, though their events take more than they did', async (t) => {
+  const { store, memories } = await openMemories(t, { maxBytes: 3 << 20 })
+  const ids: string[] = []
+  for (let index = 0; index < 20; index += 1) {
+    ids.push((await memories.create(ada, { content: 'x' })).id)
+  }
+  await fillUp(store)
+  await assert.rejects(memories.create(ada, { content: 'x' }), { code: 'STORE_FULL' })
+  for (const id of ids) await memories.remove(bob, id, 'user_request')
+  const deleted = eventsOf(store, 1).filter(([name]) => name === 'memory.deleted')
+  assert.deepEqual(
+    deleted.map(([, { id }]) => id),
+    ids,
+  )
+  // What is kept for removals is no room for anything else.
+  await assert.rejects(memories.create(ada, { content: 'x' }), { code: 'STORE_FULL' })
+  assert.ok(store.statistics().isFull)
 })
 
 test('a search gives the memories that match and is told of with its filters', async (t) => {
@@ -315,7 +443,7 @@ test('a search gives the memories that match and is told of with its filters', a
   await memories.create(ada, { content: 'authentication of machines', tags: ['auth'] })
   await memories.create(stranger, { content: 'user authentication', tags: ['auth'] })
   const filters = { type: 'note', tags: ['auth'], metadata: { category: 'documentation' } }
-  const found = await memories.search(bob, { query: 'authentication', limit: 1, ...filters })
+  const found = await search(memories, bob, { query: 'authentication', limit: 1, ...filters })
   const [best] = found.results
   assert.ok(best)
   const { score, ...memory } = best
@@ -329,9 +457,9 @@ test('a search gives the memories that match and is told of with its filters', a
     execution_time: found.execution_time,
     user_id: 'bob',
     timestamp: '2026-01-01T00:00:00.000Z',
-    filters,
+    filters: { type: 'note', tags: ['auth'], category: 'documentation' },
   })
-  const limited = await memories.search(ada, { query: 'authentication', limit: 1 })
+  const limited = await search(memories, ada, { query: 'authentication', limit: 1 })
   assert.deepEqual([limited.results.length, limited.total], [1, 2])
   assert.deepEqual(eventsOf(store, 1).at(-1)?.[1].filters, {})
   assert.deepEqual(store.counts(1), { memories: 2, searches: 2, operations: 4 })
@@ -340,7 +468,7 @@ test('a search gives the memories that match and is told of with its filters', a
 
 test('a search sees each change before it', async (t) => {
   const { memories } = await openMemories(t, { searches: true })
-  const totalOf = async (query: string) => (await memories.search(ada, { query })).total
+  const totalOf = async (query: string) => (await search(memories, ada, { query })).total
   const { id } = await memories.create(ada, { content: 'giraffe' })
   assert.equal(await totalOf('giraffe'), 1)
   await memories.update(ada, id, { content: 'elephant' })
@@ -359,14 +487,8 @@ test('a search before the index is built is refused, and not counted', async (t)
 test('a search in a store without room is answered all the same, with a warning', async (t) => {
   const { store, memories, lines } = await openMemories(t, { searches: true, maxBytes: 3 << 20 })
   const { id } = await memories.create(ada, { content: 'giraffe' })
-  const fill = async (chars: number) => {
-    const title = 'x'.repeat(chars)
-    for (;;) await store.commit((transaction) => transaction.appendEvent(1, null, 'e', { title }))
-  }
-  for (const chars of [50_000, 500, 1]) {
-    await assert.rejects(fill(chars), { code: 'STORE_FULL' })
-  }
-  const found = await memories.search(ada, { query: 'giraffe' })
+  await fillUp(store)
+  const found = await search(memories, ada, { query: 'giraffe' })
   assert.deepEqual([found.results[0]?.id, found.total], [id, 1])
   assert.equal(store.counts(1).searches, 0)
   assert.ok(lines.some((line) => line.includes('a search was answered without an event')))

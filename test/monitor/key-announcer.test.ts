@@ -85,6 +85,10 @@ test('what a full store refuses is told of once there is room', async (t) => {
   await announcer.start()
   assert.deepEqual(actionsOf(store, 4), [])
   assert.ok(lines.some((line) => line.includes('not told of yet')))
+  await assert.rejects(store.commit((transaction) => transaction.putApiKey(newKey(5))))
+  // A key that has leaked must be revoked, however full the store is.
+  const leaked = { ...newKey(5), revokedAtMs: 1 }
+  await store.commit((transaction) => transaction.putApiKey(leaked), { removes: true })
   await store.commit((transaction) => {
     for (const hash of hashes.slice(0, 4)) transaction.releaseBlob(9, hash)
   })

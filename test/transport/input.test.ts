@@ -32,7 +32,7 @@ const cases: readonly [string, Record<string, unknown>][] = [
   ['sizes=1,2&sizes=-3', { sizes: [1, 2, -3] }],
   ['filters[a]=x&filters[b]=5', { filters: { a: 'x', b: '5' } }],
   ['filters%5Ba%5D=%C3%BC', { filters: { a: 'ü' } }],
-  ['filters[a][b]]=x', { filters: { 'a][b]': 'x' } }],
+  ['filters={"a][b]":"x"}', { filters: { 'a][b]': 'x' } }],
   ['filters={"a":"x","b":5}', { filters: { a: 'x', b: 5 } }],
   ['filters=%7B%22a%22%3A1%7D&filters[b]=2', { filters: { a: 1, b: '2' } }],
 ]
@@ -48,6 +48,8 @@ const wrong: readonly [string, string][] = [
   ['tags[a]=1', 'tags[a]'],
   ['filters[]=1', 'filters[]'],
   ['filters[a=1', 'filters[a'],
+  ['filters[a][b]=1', 'filters[a][b]'],
+  ['filters[a]]=1', 'filters[a]]'],
   ['constructor[a]=1', 'constructor[a]'],
   ['limit=0', 'limit'],
   ['limit=1.5', 'limit'],

@@ -1,16 +1,17 @@
 import { Type } from '@sinclair/typebox'
 import {
   CreateMemory,
+  FilterTags,
   Memory,
   MemoryList,
   MemoryMatches,
   MemoryType,
   SearchMemories,
-  Tag,
   UpdateMemory,
 } from '../../contracts/memory.ts'
 import { limits } from '../../limits.ts'
 import { Reply, type RequestContext, route } from '../route.ts'
+import { requireOwnTenant } from './own-tenant.ts'
 
 const base = '/api/v1/memories'
 const MemoryParams = Type.Object({
@@ -24,8 +25,9 @@ export const createMemory = route({
   scope: 'memories:write',
   body: CreateMemory,
   replies: { 201: Memory },
-  errors: ['STORE_FULL', 'SATURATED'],
+  errors: ['TENANT_MISMATCH', 'STORE_FULL', 'SATURATED'],
   handle: async ({ body }, { principal, memories, baseUrl }) => {
+    requireOwnTenant(body, principal.tenant)
     const memory = await memories.create(principal, body)
     return new Reply(201, memory, { Location: `${baseUrl}${base}/${memory.id}` })
   },
@@ -38,15 +40,14 @@ export const listMemories = route({
   scope: 'memories:read',
   query: Type.Object({
     type: Type.Optional(MemoryType),
-    tags: Type.Optional(
-      Type.Array(Tag, { maxItems: limits.memoryTagsMax, description: 'a memory must bear all' }),
-    ),
+    tags: Type.Optional(FilterTags),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.memoriesPageLimitMax })),
     offset: Type.Optional(Type.Integer({ minimum: 0, maximum: limits.memoryOffsetMax })),
   }),
   replies: { 200: MemoryList },
-  errors: [],
-  handle: ({ query }, { tenant, memories, signal }) => memories.list(tenant, { ...query, signal }),
+  errors: ['SATURATED'],
+  handle: async ({ query }, { tenant, memories, signal, hold }) =>
+    new Reply(200, await memories.list(tenant, { ...query, signal, hold })),
 })
 
 export const readMemory = route({
@@ -68,9 +69,11 @@ export const updateMemory = route({
   params: MemoryParams,
   body: UpdateMemory,
   replies: { 200: Memory },
-  errors: ['MEMORY_NOT_FOUND', 'STORE_FULL', 'SATURATED'],
-  handle: ({ params, body }, { principal, memories }) =>
-    memories.update(principal, params.memoryId, body),
+  errors: ['MEMORY_NOT_FOUND', 'TENANT_MISMATCH', 'STORE_FULL', 'SATURATED'],
+  handle: ({ params, body }, { principal, memories }) => {
+    requireOwnTenant(body, principal.tenant)
+    return memories.update(principal, params.memoryId, body)
+  },
 })
 
 export const deleteMemory = route({
@@ -100,7 +103,7 @@ const search = {
   path: `${base}/search`,
   scope: 'memories:read',
   replies: { 200: MemoryMatches },
-  errors: ['SEARCH_NOT_READY', 'SATURATED'],
+  errors: ['TENANT_MISMATCH', 'SEARCH_NOT_READY', 'SATURATED'],
 } as const
 
 export const searchMemories = route({
@@ -119,6 +122,11 @@ export const searchMemoriesByBody = route({
   handle: ({ body }, context) => runSearch(body, context),
 })
 
-function runSearch(request: SearchMemories, { principal, memories }: RequestContext) {
-  return memories.search(principal, request)
+async function runSearch(
+  { tenantId, ...request }: SearchMemories,
+  context: RequestContext,
+): Promise<Reply> {
+  const { principal, memories, signal, isHead, hold } = context
+  requireOwnTenant({ tenantId }, principal.tenant)
+  return new Reply(200, await memories.search(principal, request, { signal, hold, untold: isHead }))
 }

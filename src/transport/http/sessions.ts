@@ -1,5 +1,4 @@
 import { Type } from '@sinclair/typebox'
-import { Refusal } from '../../contracts/errors.ts'
 import {
   EndSession,
   SessionEnded,
@@ -13,6 +12,7 @@ import {
 import { isoTime, sessionEnded, sessionStatus } from '../../ingest/session-report.ts'
 import { limits } from '../../limits.ts'
 import { Reply, route } from '../route.ts'
+import { requireOwnTenant } from './own-tenant.ts'
 import { findSession, listCursor, nextCursorOf, SessionParams } from './session-params.ts'
 
 const base = '/api/streaming/sessions'
@@ -26,9 +26,7 @@ export const startSession = route({
   replies: { 200: SessionStarted },
   errors: ['TENANT_MISMATCH', 'SCHEMA_NOT_FOUND', 'SESSION_LIMIT_REACHED', 'STORE_FULL'],
   handle: async ({ body }, { tenant, principal, sessions, baseUrl }) => {
-    if (body.tenantId !== undefined && body.tenantId !== tenant) {
-      throw new Refusal('TENANT_MISMATCH')
-    }
+    requireOwnTenant(body, tenant)
     const row = await sessions.start(principal, body)
     const url = `${baseUrl}${base}/${row.id}`
     return {
