@@ -1,10 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type { SearchCommand, SearchMessage, SearchThreadData } from '../src/contracts/search.ts'
-import { SearchEngine } from '../src/memories/search/engine.ts'
+import { QueryFailed, SearchEngine } from '../src/memories/search/engine.ts'
 
 /**
- * The thread that holds the search index. A change that fails ends it: the index is unfit for use
- * then.
+ * The thread that holds the search index. Any failure but a query's own ends it: the index is
+ * unfit for use then.
  */
 if (parentPort === null) throw new Error('this is the entry point of a thread')
 const port = parentPort
@@ -34,6 +34,7 @@ function search({ id, ...request }: Extract<SearchCommand, { kind: 'search' }>):
   try {
     tell({ kind: 'found', id, ...engine.search(request) })
   } catch (error) {
-    tell({ kind: 'failed', id, message: (error as Error).message })
+    if (!(error instanceof QueryFailed)) throw error
+    tell({ kind: 'failed', id, message: error.message })
   }
 }

@@ -1,10 +1,13 @@
+import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { retryLater } from '../contracts/errors.ts'
 import type { SearchDocument, SearchHits, SearchRequest } from '../contracts/search.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
 import type { MemoryChange, MemoryRow, Store } from '../store/interfaces.ts'
+import { freeBytesOf, removeFolder } from './search-folder.ts'
 import { SearchThread } from './search-thread.ts'
+import { TenantQueue } from './tenant-queue.ts'
 
 export interface MemorySearchOptions {
   readonly store: {
@@ -16,30 +19,30 @@ export interface MemorySearchOptions {
   readonly log: Logger
   /** Entry point of the thread. */
   readonly workerFile?: URL | undefined
+  /** Of the disk, where it is not the file system that tells. */
+  readonly freeBytes?: (() => number) | undefined
 }
 
 interface Waiting {
   readonly request: SearchRequest
-  /** Number of the last change that the search must see. */
+  /** Number of the last change that the search must see, of those of its tenant. */
   readonly after: number
   readonly resolve: (hits: SearchHits) => void
   readonly reject: (error: unknown) => void
   readonly deadline: NodeJS.Timeout
 }
 
-/** A memory whose row is read when its turn comes, so that changes of one memory become one. */
-interface Changed {
+interface MemoryKey {
   readonly tenant: number
   readonly number: number
-  readonly change: number
 }
-
-type MemoryKey = Pick<Changed, 'tenant' | 'number'>
 
 /**
  * Searches memories on a thread of its own, and keeps its index by what the store holds at the
  * start and tells afterwards. Each change is given to the thread with the row as it is then, so
- * that whatever the loading brings in between, the last that is given is what is stored.
+ * that whatever the loading brings in between, the last that is given is what is stored. Changes
+ * and searches are taken in turn by tenant. Where the disk has less room than is left to the store
+ * the index, which is a cache, goes, and comes again when there is room for it.
  */
 export class MemorySearch {
   readonly #options: MemorySearchOptions
@@ -49,14 +52,23 @@ export class MemorySearch {
   #loadedTo: MemoryKey | null = null
   #isLoaded = false
   #loadedCount = 0
-  readonly #changed = new Map<string, Changed>()
+  /**
+   * Numbers of memories with the first change that waits. Their rows are read when their turn
+   * comes, so changes of one memory become one.
+   */
+  readonly #changed = new TenantQueue<number, number>()
   #lastChange = 0
+  /** All searches that nobody has answered; in the queue those that the thread has not been given. */
   readonly #waiting = new Map<number, Waiting>()
-  /** Of those that wait, the ones that the thread has not been given, oldest first. */
-  #unsent: number[] = []
+  readonly #unsent = new TenantQueue<number, Waiting>()
   #lastSearch = 0
   #nextTurn: NodeJS.Immediate | null = null
   #restart: NodeJS.Timeout | null = null
+  #diskWatch: NodeJS.Timeout | null = null
+  /** The end of the thread before, and of its files. */
+  #clearing: Promise<void> = Promise.resolve()
+  /** What has to be free for the index to be built. */
+  #neededBytes: number = limits.memorySearchReserveBytes
   #restartMs: number = limits.memorySearchRestartMsMin
   #startedAtMs = 0
   #readyAtMs = 0
@@ -74,18 +86,25 @@ export class MemorySearch {
 
   /** Begins to build the index; once. */
   start(): void {
-    if (!this.#isClosing) this.#build()
+    if (this.#isClosing) return
+    this.#diskWatch = setInterval(() => this.#lookAtDisk(), limits.memorySearchDiskLookMs)
+    // What an end without a close left behind takes room.
+    this.#clear(null, 0)
   }
 
   /**
    * Resolves with what matches among all that was committed before. Rejects with Refusal
-   * `SEARCH_NOT_READY` until the index is built, `SATURATED` where too many wait or it takes too
-   * long, `SHUTTING_DOWN` after close.
+   * `SEARCH_NOT_READY` until the index is built, `SATURATED` where too many wait, in all or of the
+   * tenant, or it takes too long, `SHUTTING_DOWN` after close.
    */
   search(request: SearchRequest): Promise<SearchHits> {
     if (this.#isClosing) return Promise.reject(retryLater('SHUTTING_DOWN'))
     if (this.#state !== 'ready') return Promise.reject(retryLater('SEARCH_NOT_READY'))
-    if (this.#waiting.size >= limits.memorySearchesWaitingMax) {
+    const { tenant } = request
+    const isFull =
+      this.#waiting.size >= limits.memorySearchesWaitingMax ||
+      this.#unsent.sizeOf(tenant) >= limits.memorySearchesOfTenantMax
+    if (isFull) {
       return Promise.reject(retryLater('SATURATED'))
     }
     this.#lastSearch += 1
@@ -94,8 +113,9 @@ export class MemorySearch {
       const deadline = setTimeout(() => {
         this.#take(id)?.reject(retryLater('SATURATED'))
       }, limits.memorySearchTimeoutMs)
-      this.#waiting.set(id, { request, after: this.#lastChange, resolve, reject, deadline })
-      this.#unsent.push(id)
+      const waiting = { request, after: this.#lastChange, resolve, reject, deadline }
+      this.#waiting.set(id, waiting)
+      this.#unsent.add(tenant, id, waiting)
       this.#turn()
     })
   }
@@ -110,32 +130,44 @@ export class MemorySearch {
     this.#isClosing = true
     this.#stopTurns()
     if (this.#restart !== null) clearTimeout(this.#restart)
+    if (this.#diskWatch !== null) clearInterval(this.#diskWatch)
     this.#rejectAll('SHUTTING_DOWN')
     this.#changed.clear()
     const thread = this.#thread
     this.#thread = null
     await thread?.close()
+    await this.#clearing
     await rm(this.#options.folder, { recursive: true, force: true })
   }
 
+  /** Once there is room; until then it is tried again. */
   #build(): void {
     const { folder, workerFile } = this.#options
+    this.#restart = null
+    if (this.#freeBytes() < this.#neededBytes) {
+      this.#state = 'failed'
+      this.#restart = setTimeout(() => this.#build(), limits.memorySearchDiskLookMs)
+      return
+    }
     this.#state = 'building'
     this.#startedAtMs = performance.now()
     this.#loadedTo = null
     this.#loadedCount = 0
     this.#isLoaded = false
     this.#changed.clear()
-    this.#thread = new SearchThread(
+    const thread: SearchThread = new SearchThread(
       folder,
       {
         stored: () => this.#turn(),
-        found: (id, hits) => this.#take(id)?.resolve(hits),
-        failed: (id, message) => this.#take(id)?.reject(new Error(`search: ${message}`)),
-        died: (error) => this.#rebuild(error),
+        found: (id, hits) => this.#answer(id, (waiting) => waiting.resolve(hits)),
+        failed: (id, message) => {
+          this.#answer(id, ({ reject }) => reject(new Error(`search: ${message}`)))
+        },
+        died: (error) => this.#rebuild(thread, error),
       },
       workerFile,
     )
+    this.#thread = thread
     this.#turn()
   }
 
@@ -143,11 +175,9 @@ export class MemorySearch {
     // A thread that is yet to start loads what is stored then.
     if (this.#thread === null) return
     for (const { tenant, number } of changes) {
-      const key = `${tenant}/${number}`
       this.#lastChange += 1
       // One that waits already is read later still.
-      if (this.#changed.has(key)) continue
-      this.#changed.set(key, { tenant, number, change: this.#lastChange })
+      this.#changed.add(tenant, number, this.#lastChange)
     }
     if (this.#changed.size > limits.memorySearchChangesMax) this.#fallBehind(this.#thread)
     else this.#turn()
@@ -168,6 +198,7 @@ export class MemorySearch {
         })
         return
       }
+      if (!this.#lookAtDisk()) return
       if (this.#changed.size > 0) this.#sendChanges(thread)
       else this.#load(thread)
     }
@@ -181,27 +212,36 @@ export class MemorySearch {
   }
 
   #sendSearches(thread: SearchThread): void {
-    const [next] = this.#changed.values()
-    const sentThrough = next === undefined ? this.#lastChange : next.change - 1
-    while (this.#unsent.length > 0) {
-      const id = this.#unsent[0] as number
-      const waiting = this.#waiting.get(id)
-      if (waiting !== undefined && waiting.after > sentThrough) return
-      this.#unsent.shift()
-      if (waiting !== undefined) thread.search(id, waiting.request)
+    for (const tenant of [...this.#unsent.tenants()]) {
+      // Its own changes may wait still; those of others do not matter to it.
+      const firstChange = this.#changed.first(tenant) ?? Number.POSITIVE_INFINITY
+      for (const id of this.#unsent.keys(tenant)) {
+        if (thread.searches >= limits.memorySearchesPostedMax) return
+        const waiting = this.#waiting.get(id)
+        assert(waiting !== undefined, 'who waits for the thread waits for an answer')
+        if (waiting.after >= firstChange) break
+        this.#unsent.remove(tenant, id)
+        this.#unsent.pass(tenant)
+        thread.search(id, waiting.request)
+        break
+      }
     }
   }
 
+  /** Of the tenant whose turn it is. */
   #sendChanges(thread: SearchThread): void {
+    const [tenant] = this.#changed.tenants()
+    assert(tenant !== undefined, 'a change waits')
     const documents = new Slice()
     const removed: MemoryKey[] = []
-    for (const [key, { tenant, number }] of this.#changed) {
+    for (const number of this.#changed.keys(tenant)) {
       if (documents.isFull || removed.length >= limits.memorySearchMessageItemsMax) break
-      this.#changed.delete(key)
+      this.#changed.remove(tenant, number)
       const row = this.#options.store.memories.get(tenant, number)
       if (row === null) removed.push({ tenant, number })
       else documents.add(row)
     }
+    this.#changed.pass(tenant)
     if (removed.length > 0) thread.change({ kind: 'remove', memories: removed })
     if (documents.items.length > 0) thread.change({ kind: 'put', documents: documents.items })
   }
@@ -225,24 +265,47 @@ export class MemorySearch {
     this.#options.log.info({ memories: this.#loadedCount, durationMs }, 'memories can be searched')
   }
 
+  /** Nobody may wait for it any more; the thread has room for another all the same. */
+  #answer(id: number, tell: (waiting: Waiting) => void): void {
+    const waiting = this.#take(id)
+    if (waiting !== null) tell(waiting)
+    this.#turn()
+  }
+
   #take(id: number): Waiting | null {
     const waiting = this.#waiting.get(id) ?? null
+    if (waiting === null) return null
     this.#waiting.delete(id)
-    if (waiting !== null) clearTimeout(waiting.deadline)
+    this.#unsent.remove(waiting.request.tenant, id)
+    clearTimeout(waiting.deadline)
     return waiting
   }
 
   #rejectAll(code: 'SEARCH_NOT_READY' | 'SHUTTING_DOWN'): void {
     for (const id of [...this.#waiting.keys()]) this.#take(id)?.reject(retryLater(code))
-    this.#unsent = []
+  }
+
+  #freeBytes(): number {
+    const { folder, freeBytes } = this.#options
+    return freeBytes?.() ?? freeBytesOf(folder)
+  }
+
+  /** Gives the index up where the disk has less than it leaves to the store; then false. */
+  #lookAtDisk(): boolean {
+    const thread = this.#thread
+    if (thread === null) return false
+    const freeBytes = this.#freeBytes()
+    if (freeBytes >= limits.memorySearchReserveBytes) return true
+    this.#options.log.error({ freeBytes }, 'the search index is given up: the disk has no room')
+    this.#lose(thread, limits.memorySearchDiskLookMs)
+    return false
   }
 
   #fallBehind(thread: SearchThread): void {
-    void thread.terminate()
-    this.#rebuild(new Error(`${limits.memorySearchChangesMax} changed memories wait`))
+    this.#rebuild(thread, new Error(`${limits.memorySearchChangesMax} changed memories wait`))
   }
 
-  #rebuild(error: Error): void {
+  #rebuild(thread: SearchThread, error: Error): void {
     const wasReady = this.#state === 'ready'
     const now = performance.now()
     if (wasReady && now - this.#readyAtMs > limits.memorySearchRestartMsMax) {
@@ -251,12 +314,37 @@ export class MemorySearch {
     const restartMs = this.#restartMs
     this.#restartMs = Math.min(restartMs * 2, limits.memorySearchRestartMsMax)
     this.#options.log.error({ err: error, restartMs }, 'the search index is lost and built again')
+    this.#lose(thread, restartMs)
+  }
+
+  #lose(thread: SearchThread, restartMs: number): void {
     this.#thread = null
     this.#state = 'failed'
     this.#stopTurns()
     this.#changed.clear()
     this.#rejectAll('SEARCH_NOT_READY')
-    this.#restart = setTimeout(() => this.#build(), restartMs)
+    this.#clear(thread, restartMs)
+  }
+
+  /** Removes what the thread leaves as soon as it is gone, and builds the index after so long. */
+  #clear(thread: SearchThread | null, restartMs: number): void {
+    const clear = async () => {
+      await thread?.terminate()
+      const tookBytes = await removeFolder(this.#options.folder)
+      // Built again into just as little room, it would only be given up again.
+      const { memorySearchReserveBytes, memorySearchReturnBytes } = limits
+      const returnBytes = memorySearchReserveBytes + memorySearchReturnBytes + tookBytes
+      const hadNoRoom = thread !== null && this.#freeBytes() - tookBytes < memorySearchReserveBytes
+      this.#neededBytes = hadNoRoom ? returnBytes : memorySearchReserveBytes
+    }
+    this.#clearing = clear()
+      .catch((error) => {
+        this.#options.log.error({ err: error }, 'the folder of the search index cannot be removed')
+      })
+      .then(() => {
+        if (this.#isClosing) return
+        this.#restart = setTimeout(() => this.#build(), restartMs)
+      })
   }
 }
 

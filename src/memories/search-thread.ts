@@ -61,6 +61,11 @@ export class SearchThread {
     return this.#changes === 0
   }
 
+  /** Searches that it has not answered. */
+  get searches(): number {
+    return this.#searches
+  }
+
   change(changes: Changes): void {
     this.#changes += 1
     this.#post(changes)
@@ -84,6 +89,7 @@ export class SearchThread {
   async terminate(): Promise<void> {
     this.#finish()
     await this.#worker.terminate()
+    await this.#exited
   }
 
   #post(command: SearchCommand): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { hash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Worker } from 'node:worker_threads'
@@ -27,9 +27,10 @@ interface Opened {
 interface Options {
   readonly memories?: string[]
   readonly workerFile?: URL
+  readonly freeBytes?: () => number
 }
 
-function open(t: TestContext, { memories = [], workerFile }: Options = {}) {
+function open(t: TestContext, { memories = [], workerFile, freeBytes }: Options = {}) {
   const path = searchFolder(t)
   const store = openStore({ path: join(path, 'store'), durability: 'commit', maxBytes: 1 << 28 })
   const log: string[] = []
@@ -40,6 +41,7 @@ function open(t: TestContext, { memories = [], workerFile }: Options = {}) {
     folder,
     log: createLogger('info', { write: (line) => void log.push(line) }),
     workerFile,
+    freeBytes,
   })
   t.after(async () => {
     await search.close()
@@ -162,12 +164,12 @@ test('a thread that ends is started again and the index built anew', async (t) =
 
 test('searches that a dying thread owes are refused, and those past the bound', async (t) => {
   const { search } = await openReady(t, { workerFile: faultyFile })
-  const owed = Array.from({ length: limits.memorySearchesWaitingMax - 1 }, () =>
-    search.search(request('never answered')),
+  const dying = [search.search(request('never answered')), search.search(request('die'))]
+  const owed = Array.from({ length: limits.memorySearchesWaitingMax - 2 }, (_, index) =>
+    search.search(request('not given', { tenant: index % 16 })),
   )
-  const last = search.search(request('die'))
-  await assert.rejects(search.search(request('one too many')), refused('SATURATED'))
-  for (const one of [...owed, last]) {
+  await assert.rejects(search.search(request('one too many', { tenant: 99 })), refused('SATURATED'))
+  for (const one of [...dying, ...owed]) {
     await assert.rejects(within(one, 'a refusal'), refused('SEARCH_NOT_READY'))
   }
   await ready(search)
@@ -226,4 +228,51 @@ test('10,000 memories of 1 KB can be searched within five seconds', async (t) =>
   assert.ok(performance.now() - beganAtMs < searchableMs)
   const found = await search.search(request(words[31] as string, { limit: 1 }))
   assert.ok(found.total > 0)
+})
+
+test('the index goes where the disk has no room for it, and comes again with the room', async (t) => {
+  let freeBytes = 2 ** 40
+  const memories = ['lighthouse']
+  const { store, search, folder } = await openReady(t, { memories, freeBytes: () => freeBytes })
+  freeBytes = limits.memorySearchReserveBytes - 1
+  const row = await store.commit((transaction) => transaction.createMemory(newMemory('beacon')))
+  assert.equal(search.state, 'failed')
+  await assert.rejects(search.search(request('beacon')), refused('SEARCH_NOT_READY'))
+  await eventually(async () => (existsSync(folder) ? undefined : true), 'the removal')
+  freeBytes = 2 ** 40
+  await ready(search)
+  assert.deepEqual(await find(search, 'lighthouse'), [1])
+  assert.deepEqual(await find(search, 'beacon'), [row.number])
+})
+
+test('an index that cannot be opened is built again', async (t) => {
+  const { store, search, folder } = await openReady(t)
+  await store.commit((transaction) => {
+    for (let tenant = 1; tenant <= limits.memoryIndexesOpenMax + 1; tenant += 1) {
+      transaction.createMemory(newMemory('lighthouse', { tenant }))
+    }
+  })
+  await find(search, 'lighthouse')
+  await search.search(request('lighthouse', { tenant: limits.memoryIndexesOpenMax + 1 }))
+  for (const name of ['1.sqlite', '2.sqlite']) {
+    rmSync(join(folder, name))
+    mkdirSync(join(folder, name))
+  }
+  const asked = [1, 2].map((tenant) => search.search(request('lighthouse', { tenant })))
+  assert.ok((await Promise.allSettled(asked)).some(({ status }) => status === 'rejected'))
+  await ready(search)
+  assert.deepEqual(await find(search, 'lighthouse'), [1])
+})
+
+test('a tenant with many searches leaves the others their turn', async (t) => {
+  const { search } = await openReady(t, { memories: ['lighthouse'] })
+  const answered: number[] = []
+  const ask = async (tenant: number) => {
+    await search.search(request('lighthouse', { tenant }))
+    answered.push(tenant)
+  }
+  const many = Array.from({ length: limits.memorySearchesOfTenantMax + 2 }, () => ask(1))
+  await assert.rejects(ask(1), refused('SATURATED'))
+  await within(Promise.all([...many, ask(2)]), 'all answers')
+  assert.ok(answered.indexOf(2) <= limits.memorySearchesPostedMax + 1)
 })

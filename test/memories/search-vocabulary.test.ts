@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { editDistance } from '../../src/memories/search/edit-distance.ts'
+import { limits } from '../../src/limits.ts'
+import { editDistance as distanceOf } from '../../src/memories/search/edit-distance.ts'
 import { Vocabulary } from '../../src/memories/search/vocabulary.ts'
 
 const shortWords = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 7 })
+
+const budget = () => ({ chars: limits.memoryQueryComparedCharsMax })
+
+/** With the other word in the midst of others. */
+function editDistance(one: string, other: string, most: number): number {
+  const codes = (word: string) =>
+    Uint16Array.from({ length: word.length }, (_, at) => word.charCodeAt(at))
+  return distanceOf(codes(one), codes(`ab${other}cab`), 2, other.length, most)
+}
 
 /** All that one insertion, deletion, substitution or transposition makes of a word. */
 function oneSlip(word: string, letters: readonly string[]): Set<string> {
@@ -53,15 +63,17 @@ test('spellings are the nearest and commonest, found past the filter of characte
       const expected = [...new Set(words)].filter(
         (other) => !other.startsWith(asked) && editDistance(asked, other, slips) <= slips,
       )
-      const found = vocabulary.spellings(asked, 1_000).map((spelling) => spelling.word)
+      const found = vocabulary.spellings(asked, 1_000, budget()).map((spelling) => spelling.word)
       assert.deepEqual(found.sort(), slips === 0 ? [] : expected.sort())
       vocabulary.release(ids)
-      assert.deepEqual(vocabulary.spellings(asked, 1_000), [])
+      assert.deepEqual(vocabulary.spellings(asked, 1_000, budget()), [])
     }),
   )
   vocabulary.add(new Set(['stone', 'stove']))
   vocabulary.add(new Set(['stove']))
-  assert.deepEqual(vocabulary.spellings('stobe', 1), [{ word: 'stove', distance: 1, memories: 2 }])
+  assert.deepEqual(vocabulary.spellings('stobe', 1, budget()), [
+    { word: 'stove', distance: 1, memories: 2 },
+  ])
 })
 
 test('a vocabulary that was put aside comes back with its counts and its gaps', () => {
@@ -70,9 +82,11 @@ test('a vocabulary that was put aside comes back with its counts and its gaps', 
   const kept = vocabulary.add(new Set(['kitten', 'mitten']))
   vocabulary.release(gone)
   const back = Vocabulary.unpack(vocabulary.pack())
-  assert.deepEqual(back.spellings('kittne', 9), [{ word: 'kitten', distance: 1, memories: 1 }])
+  assert.deepEqual(back.spellings('kittne', 9, budget()), [
+    { word: 'kitten', distance: 1, memories: 1 },
+  ])
   assert.deepEqual(back.add(new Set(['kettle'])), gone)
   back.release(kept)
-  assert.deepEqual(back.spellings('kittne', 9), [])
-  assert.deepEqual(Vocabulary.unpack(new Vocabulary().pack()).spellings('kitten', 9), [])
+  assert.deepEqual(back.spellings('kittne', 9, budget()), [])
+  assert.deepEqual(Vocabulary.unpack(new Vocabulary().pack()).spellings('kitten', 9, budget()), [])
 })

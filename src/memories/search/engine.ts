@@ -6,12 +6,15 @@ import { indexTokens } from './text.ts'
 
 const scoreDigits = 6
 
+/** A search's own statements failed; what is indexed is as it was. */
+export class QueryFailed extends Error {}
+
 /**
  * The full-text index of all tenants' memories. A memory matches where it has all words of the
  * query, or words that begin with them, or misspell them; where none does, those match that have
  * any. Words as they stand come before beginnings, beginnings before slips; within these bm25
  * decides (FTS5's, k1 1.2, b 0.75, a tenant's own statistics), and of equals the newest comes
- * first. Any error but a refused query leaves the files unfit for use.
+ * first. Any error but `QueryFailed` leaves the files unfit for use.
  */
 export class SearchEngine {
   readonly #shelf: Shelf
@@ -45,18 +48,29 @@ export class SearchEngine {
     erase(index, number)
   }
 
-  search({ tenant, query, limit, filter }: SearchRequest): SearchHits {
-    const index = this.#shelf.find(tenant)
-    const compiled = index === null ? null : compileQuery(query, filter, index.vocabulary)
-    if (index === null || compiled === null) return { hits: [], total: 0 }
-    const all = climb(index.place, compiled.all, limit, compiled.any.rungs.length)
-    return all.total > 0 ? all : climb(index.place, compiled.any, limit, 0)
+  /** Throws `QueryFailed`. */
+  search(request: SearchRequest): SearchHits {
+    const index = this.#shelf.find(request.tenant)
+    if (index === null) return { hits: [], total: 0 }
+    try {
+      return ranked(index, request)
+    } catch (error) {
+      throw new QueryFailed((error as Error).message, { cause: error })
+    }
   }
 
   /** Closes and removes the files. */
   close(): void {
     this.#shelf.close()
   }
+}
+
+function ranked({ place, vocabulary }: TenantIndex, request: SearchRequest): SearchHits {
+  const { query, filter, limit } = request
+  const compiled = compileQuery(query, filter, vocabulary)
+  if (compiled === null) return { hits: [], total: 0 }
+  const all = climb(place, compiled.all, limit, compiled.any.rungs.length)
+  return all.total > 0 ? all : climb(place, compiled.any, limit, 0)
 }
 
 function erase({ place, vocabulary }: TenantIndex, number: number): void {

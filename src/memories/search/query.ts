@@ -46,14 +46,7 @@ export function compileQuery(
 ): { readonly all: Ladder; readonly any: Ladder } | null {
   const terms = queryTerms(query)
   if (terms.length === 0) return null
-  const most = Math.min(
-    limits.memorySpellingsMax,
-    Math.floor(limits.memoryQuerySpellingsMax / terms.length),
-  )
-  const spelled = terms.map((term) => ({
-    term,
-    spellings: term.kind === 'word' ? vocabulary.spellings(term.text, most) : [],
-  }))
+  const spelled = withSpellings(terms, vocabulary)
   const filters = facetsOf(filter).map((token) => `"${token}" AND `)
   const ladder = (operator: ' AND ' | ' OR '): Ladder => {
     const rungs = new Map<string, Rung>()
@@ -65,6 +58,26 @@ export function compileQuery(
     return { rungs: [...rungs.values()] }
   }
   return { all: ladder(' AND '), any: ladder(' OR ') }
+}
+
+/** What one word leaves of its share of the work goes to those after it. */
+function withSpellings(
+  terms: readonly QueryTerm[],
+  vocabulary: Vocabulary,
+): { readonly term: QueryTerm; readonly spellings: readonly Spelling[] }[] {
+  const most = Math.min(
+    limits.memorySpellingsMax,
+    Math.floor(limits.memoryQuerySpellingsMax / terms.length),
+  )
+  let leftChars: number = limits.memoryQueryComparedCharsMax
+  return terms.map((term, index) => {
+    if (term.kind === 'run') return { term, spellings: [] }
+    const shareChars = Math.floor(leftChars / (terms.length - index))
+    const budget = { chars: shareChars }
+    const spellings = vocabulary.spellings(term.text, most, budget)
+    leftChars -= shareChars - Math.max(0, budget.chars)
+    return { term, spellings }
+  })
 }
 
 /**

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'libsql'
@@ -44,12 +45,13 @@ const weights = '4.0, 1.0, 2.0, 0.0'
  * A file for each tenant, so that what is common, and found, is a tenant's own, and a few of them
  * attached to one connection at a time. (A table for each in one file took 17 s to make 3,000; a
  * connection for each 180 KB until a collection.) The files are a cache: nothing is flushed, there
- * is no journal, and after any error they are to be dropped.
+ * is no journal, and after any error, of attaching and reading too, they are to be dropped.
  */
 export class Shelf {
   readonly #folder: string
   readonly #database: Database.Database
   readonly #places = new Map<string, Place>()
+  readonly #freeSchemas = Array.from({ length: limits.memoryIndexesOpenMax }, (_, at) => `t${at}`)
   /** Those used last stand last. */
   readonly #attached = new Map<number, Attached>()
   readonly #tenants = new Set<number>()
@@ -73,6 +75,7 @@ export class Shelf {
     const attached = this.#attached.get(tenant) ?? this.#attach(tenant)
     this.#attached.delete(tenant)
     this.#attached.set(tenant, attached)
+    this.#settle()
     return attached
   }
 
@@ -106,26 +109,40 @@ export class Shelf {
       this.#places.set(schema, place)
     }
     this.#tenants.add(tenant)
-    const [packed] = place.readVocabulary.all() as { words: string; counts: Uint8Array }[]
-    const vocabulary = packed === undefined ? new Vocabulary() : Vocabulary.unpack(packed)
-    return { schema, place, vocabulary }
+    return { schema, place, vocabulary: read(place) }
   }
 
   #freeSchema(): string {
-    const [oldest] = this.#attached
-    if (oldest === undefined || this.#attached.size < limits.memoryIndexesOpenMax) {
-      return `t${this.#attached.size}`
+    if (this.#freeSchemas.length === 0) this.#detachOldest()
+    const schema = this.#freeSchemas.pop()
+    assert(schema !== undefined, 'what was detached leaves its schema')
+    return schema
+  }
+
+  /** The one in use stays, whatever it takes. */
+  #settle(): void {
+    let bytes = 0
+    for (const { vocabulary } of this.#attached.values()) bytes += vocabulary.bytes
+    while (bytes > limits.memoryVocabulariesBytesMax && this.#attached.size > 1) {
+      bytes -= this.#detachOldest()
     }
+  }
+
+  /** Gives the bytes of its vocabulary. */
+  #detachOldest(): number {
+    const [oldest] = this.#attached
+    assert(oldest !== undefined, 'an index is attached')
     const [tenant, { schema, place, vocabulary }] = oldest
     if (vocabulary.isChanged) {
       this.begin()
-      const { words, counts } = vocabulary.pack()
-      place.writeVocabulary.run(words, Buffer.from(counts.buffer))
+      const { lengths, counts, letters } = vocabulary.pack()
+      place.writeVocabulary.run(...[lengths, counts, letters].map((bytes) => Buffer.from(bytes)))
     }
     this.#commit()
     this.#database.exec(`DETACH ${schema}`)
     this.#attached.delete(tenant)
-    return schema
+    this.#freeSchemas.push(schema)
+    return vocabulary.bytes
   }
 
   #commit(): void {
@@ -145,7 +162,8 @@ export class Shelf {
         content = '', contentless_delete = 1, tokenize = 'ascii', prefix = '2 3');
       CREATE TABLE ${schema}.words (memory INTEGER PRIMARY KEY, ids BLOB NOT NULL);
       CREATE TABLE ${schema}.vocabulary (
-        id INTEGER PRIMARY KEY, words TEXT NOT NULL, counts BLOB NOT NULL);`)
+        id INTEGER PRIMARY KEY, lengths BLOB NOT NULL, counts BLOB NOT NULL,
+        letters BLOB NOT NULL);`)
   }
 
   #prepare(schema: string): Place {
@@ -170,8 +188,18 @@ export class Shelf {
            ORDER BY rowid DESC LIMIT ?)
          ORDER BY score, number DESC LIMIT ?`,
       ),
-      readVocabulary: prepare(`SELECT words, counts FROM ${schema}.vocabulary`),
-      writeVocabulary: prepare(`INSERT OR REPLACE INTO ${schema}.vocabulary VALUES (1, ?, ?)`),
+      readVocabulary: prepare(`SELECT lengths, counts, letters FROM ${schema}.vocabulary`),
+      writeVocabulary: prepare(`INSERT OR REPLACE INTO ${schema}.vocabulary VALUES (1, ?, ?, ?)`),
     }
   }
+}
+
+function read({ readVocabulary }: Place): Vocabulary {
+  const [packed] = readVocabulary.all() as Record<'lengths' | 'counts' | 'letters', ArrayBuffer>[]
+  if (packed === undefined) return new Vocabulary()
+  return Vocabulary.unpack({
+    lengths: new Uint8Array(packed.lengths),
+    counts: new Uint8Array(packed.counts),
+    letters: new Uint8Array(packed.letters),
+  })
 }
