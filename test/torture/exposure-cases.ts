@@ -106,6 +106,9 @@ const bodies: ReadonlyMap<string, string> = new Map([
   ['POST /api/streaming/sessions/start', '{"sessionType":"telemetry"}'],
   ['POST /api/streaming/tickets', '{"resource":"/api/streaming/sessions/none/events"}'],
   ['POST /api/streaming/dlq/retry', '{"all":true}'],
+  ['POST /api/v1/memories', '{"content":"mine"}'],
+  ['PUT /api/v1/memories/:memoryId', '{"title":"other"}'],
+  ['POST /api/v1/memories/search', '{"query":"secret"}'],
   [
     'POST /api/streaming/schemas',
     '{"schemaName":"mine","schemaVersion":"1","fields":[{"name":"a","type":"float"}]}',

@@ -83,8 +83,11 @@ export class Matrix {
 
   /** Everything that a tenant can read of its own, by the request that reads it. */
   async fingerprint(tenant: Tenant): Promise<Map<string, string>> {
+    // What is told live is never the same twice.
     const asked = this.#routes
-      .filter((route) => route.method === 'GET' && route.scope !== null)
+      .filter(({ method, scope, refusesByEvent }) => {
+        return method === 'GET' && scope !== null && refusesByEvent !== true
+      })
       .flatMap((route) => targetsOf(route, tenant, tenant).filter(({ kind }) => kind === 'own'))
     const answers = await Promise.all(
       asked.map(({ path }) => this.#ask({ method: 'GET', path }, tenant.key)),
@@ -199,10 +202,12 @@ export class Matrix {
       case 'open':
         if (status !== 200) fail('needs no key')
         break
-      case 'unauthorized':
-        if (status !== 401 || code !== 'UNAUTHORIZED') fail('needs a key')
+      case 'unauthorized': {
+        const expected = route.refusesByEvent === true ? 'AUTH_ERROR' : 'UNAUTHORIZED'
+        if (status !== 401 || code !== expected) fail('needs a key')
         if (!answer.headers.some(([name]) => name === 'www-authenticate')) fail('names no scheme')
         break
+      }
       case 'forbidden':
         if (status !== 403 || code !== 'SCOPE_MISSING') fail(`needs ${route.scope}`)
         break

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { newApiKey } from '../../src/cli/keys.ts'
 import { loadConfig, storeOptions } from '../../src/config.ts'
 import { JobStarted, JobStatusReply, type StartSession } from '../../src/contracts/http.ts'
+import { Memory } from '../../src/contracts/memory.ts'
 import { type Scope as KeyScope, type Store, scopes } from '../../src/store/interfaces.ts'
 import { openStore } from '../../src/store/store.ts'
 import type { Client } from '../support/client.ts'
@@ -48,6 +49,7 @@ export const unknownThings: ReadonlyMap<string, Segments> = new Map([
   ['name/version', ['unregistered', '1.0.0']],
   ['jobId', [`job-${'0'.repeat(32)}`]],
   ['deadLetterId', [`dlq-${'0'.repeat(32)}`]],
+  ['memoryId', ['mem_000000000000ffff']],
 ])
 
 /**
@@ -78,7 +80,11 @@ export async function createWorld(scope: Scope, folder: string): Promise<World> 
   const victim = newTenant(22, victimKey.key)
   victim.secrets.add(victimKey.id)
   const filling = await startServer(scope, { dataDir: folder })
-  for (const tenant of [attacker, victim]) await fill(tenant, filling.clientWith(tenant.key))
+  for (const [index, tenant] of [attacker, victim].entries()) {
+    const client = filling.clientWith(tenant.key)
+    await fill(tenant, client)
+    await fillMemories(tenant, client, index * memoriesPassedOver)
+  }
   await filling.stop()
   await withStore(folder, async (store) => {
     for (const tenant of [attacker, victim]) await buryBatch(store, tenant)
@@ -138,6 +144,24 @@ async function fill(tenant: Tenant, client: Client): Promise<void> {
   tenant.things.set('name/version', [[marker, '1.0.0']])
   tenant.things.set('jobId', [[job]])
 }
+
+/**
+ * One memory. Their numbers count up from 1 in each tenant, and nobody's thing may have the number of
+ * somebody else's: so `passedOver` of them are deleted.
+ */
+async function fillMemories(tenant: Tenant, client: Client, passedOver: number): Promise<void> {
+  const { marker, number } = tenant
+  const path = '/api/v1/memories'
+  const metadata = { marker, number }
+  const json = { content: `secret of ${marker}`, title: marker, tags: [marker], metadata }
+  const make = async () => (await client.raw('POST', path, { json })).as(Memory, 201).id
+  const others = await Promise.all(Array.from({ length: passedOver }, make))
+  tenant.things.set('memoryId', [[await make()]])
+  await Promise.all(others.map((id) => client.raw('DELETE', `${path}/${id}`)))
+}
+
+/** More than the attacker makes while it asks. */
+const memoriesPassedOver = 400
 
 /** A video and an audio session; gives the id of the first. */
 async function fillMedia(tenant: Tenant, client: Client): Promise<string> {
