@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { ownBuffer } from '../../contracts/buffers.ts'
 import type { EncodedPage } from '../../contracts/tasks.ts'
+import { ColumnBuilder } from './column-builder.ts'
 import {
   columnHeadBytes,
   encodings,
@@ -9,93 +10,11 @@ import {
   magic,
   type PageValue,
   padded,
-  tags,
 } from './page-format.ts'
 import { countRows, openPage, type Page } from './page-reader.ts'
 
 /** A column is sparse where `entries * sparseFactor < rows`: four bytes of row and one of tag each. */
 const sparseFactor = 5
-/** Columns can be many and short; typed arrays up to 64 bytes cost no allocation of their own. */
-const columnCapacityMin = 8
-
-/** A column while its page is being built. Dense until a row lacks it or holds no number. */
-class ColumnBuilder {
-  entries = 0
-  numbers = new Float64Array(columnCapacityMin)
-  numberCount = 0
-  readonly strings: string[] = []
-  rows: Uint32Array | null = null
-  tags: Uint8Array | null = null
-
-  constructor(readonly name: string) {}
-
-  append(row: number, value: PageValue): void {
-    if (this.tags === null && typeof value === 'number' && row === this.entries) {
-      this.#pushNumber(value)
-      this.entries += 1
-      return
-    }
-    if (this.tags === null) this.leaveDense()
-    if (typeof value === 'number') {
-      this.#pushTag(row, tags.number)
-      this.#pushNumber(value)
-    } else if (typeof value === 'string') {
-      this.#pushTag(row, tags.string)
-      this.strings.push(value)
-    } else {
-      this.#pushTag(row, value === null ? tags.null : value ? tags.true : tags.false)
-    }
-  }
-
-  /** Every row of a page that begins at row `first`, all numbers. */
-  appendDense(first: number, numbers: Float64Array): void {
-    if (this.tags === null && first === this.entries) {
-      this.#reserveNumbers(numbers.length)
-      this.numbers.set(numbers, this.numberCount)
-      this.numberCount += numbers.length
-      this.entries += numbers.length
-      return
-    }
-    for (let row = 0; row < numbers.length; row += 1) this.append(first + row, numbers[row] ?? 0)
-  }
-
-  leaveDense(): void {
-    const capacity = Math.max(columnCapacityMin, this.entries)
-    this.tags = new Uint8Array(capacity).fill(tags.number, 0, this.entries)
-    this.rows = new Uint32Array(capacity)
-    for (let row = 0; row < this.entries; row += 1) this.rows[row] = row
-  }
-
-  #pushTag(row: number, tag: number): void {
-    if (this.tags === null || this.rows === null) throw new Error('a dense column has no tags')
-    if (this.entries === this.tags.length) {
-      this.tags = grown(this.tags, new Uint8Array(this.entries * 2))
-      this.rows = grown(this.rows, new Uint32Array(this.entries * 2))
-    }
-    this.tags[this.entries] = tag
-    this.rows[this.entries] = row
-    this.entries += 1
-  }
-
-  #pushNumber(value: number): void {
-    if (this.numberCount === this.numbers.length) this.#reserveNumbers(1)
-    this.numbers[this.numberCount] = value
-    this.numberCount += 1
-  }
-
-  #reserveNumbers(more: number): void {
-    const needed = this.numberCount + more
-    if (needed <= this.numbers.length) return
-    const capacity = Math.max(needed, this.numbers.length * 2)
-    this.numbers = grown(this.numbers, new Float64Array(capacity))
-  }
-}
-
-function grown<T extends Float64Array | Uint8Array | Uint32Array>(from: T, to: T): T {
-  to.set(from)
-  return to
-}
-
 /**
  * Takes records in order and becomes a page. Filled field by field, so that whoever reads records need
  * not build an object for each.
@@ -134,10 +53,11 @@ export class PageBuilder {
 
   /** A field of the record begun last. Once a field and record. */
   addField(name: string, value: PageValue): void {
-    this.#column(name).append(this.rows - 1, value)
+    this.column(name).append(this.rows - 1, value)
   }
 
-  #column(name: string): ColumnBuilder {
+  /** The column of a field, which is there from now on. */
+  column(name: string): ColumnBuilder {
     let column = this.#columns.get(name)
     if (column === undefined) {
       column = new ColumnBuilder(name)
@@ -152,7 +72,7 @@ export class PageBuilder {
       this.beginRecord(page.ms[row] ?? 0, page.us?.[row] ?? 0)
     }
     for (const column of page.columns) {
-      const builder = this.#column(column.name)
+      const builder = this.column(column.name)
       if (column.isDense) builder.appendDense(first, column.numbers)
       else column.each((row, value) => builder.append(first + row, value))
     }
@@ -221,8 +141,8 @@ function layOut(column: ColumnBuilder, pageRows: number): ColumnLayout {
       }
     }
   }
-  const lengths = Uint32Array.from(column.strings, (text) => Buffer.byteLength(text))
-  const text = Buffer.from(column.strings.join(''))
+  const lengths = column.lengths.subarray(0, column.stringCount)
+  const text = column.text.subarray(0, column.textBytes)
   const name = Buffer.from(column.name)
   const numbers = column.numbers.subarray(0, column.numberCount)
   const bytes =
