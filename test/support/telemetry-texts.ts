@@ -21,15 +21,15 @@ const exponent = fc.oneof(
   {
     weight: 1,
     arbitrary: fc
-      .tuple(fc.constantFrom('e', 'E'), fc.constantFrom('', '+', '-'), digits(3))
+      .tuple(fc.constantFrom('e', 'E'), fc.constantFrom('', '+', '-'), digits(2))
       .map((parts) => parts.join('')),
   },
 )
 export const numberText = fc.oneof(
-  { weight: 4, arbitrary: fc.double({ noNaN: true, noDefaultInfinity: true }).map(String) },
-  { weight: 4, arbitrary: fc.integer({ min: -99_999, max: 99_999 }).map((n) => String(n / 100)) },
+  { weight: 30, arbitrary: fc.double({ noNaN: true, noDefaultInfinity: true }).map(String) },
+  { weight: 30, arbitrary: fc.integer({ min: -99_999, max: 99_999 }).map((n) => String(n / 100)) },
   {
-    weight: 4,
+    weight: 30,
     arbitrary: fc
       .tuple(fc.constantFrom('', '-'), whole, fraction, exponent)
       .map((parts) => parts.join('')),
@@ -46,24 +46,30 @@ export const numberText = fc.oneof(
 const hex = (unit: number) => `\\u${unit.toString(16).padStart(4, '0')}`
 /** The text between the quotes, some signs of it escaped. */
 const escaped = fc
-  .tuple(fc.string({ unit: 'binary', maxLength: 12 }), fc.boolean())
+  .tuple(
+    fc.oneof(
+      { weight: 20, arbitrary: fc.string({ unit: 'grapheme', maxLength: 12 }) },
+      { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 12 }) },
+    ),
+    fc.boolean(),
+  )
   .map(([text, isHex]) => {
-    const plain = JSON.stringify(text).slice(1, -1)
-    return isHex ? [...text].map((sign) => hex(sign.charCodeAt(0))).join('') : plain
+    const units = Array.from({ length: text.length }, (_, index) => text.charCodeAt(index))
+    return isHex ? units.map(hex).join('') : JSON.stringify(text).slice(1, -1)
   })
 const stringText = fc.oneof(
-  { weight: 3, arbitrary: fc.constantFrom('"open"', '"closed"', '""', '"é 温度 🌡"') },
-  { weight: 2, arbitrary: escaped.map((text) => `"${text}"`) },
+  { weight: 40, arbitrary: fc.constantFrom('"open"', '"closed"', '""', '"é 温度 🌡"') },
+  { weight: 20, arbitrary: escaped.map((text) => `"${text}"`) },
   { weight: 1, arbitrary: fc.constantFrom('"\\x"', '"\\ud800"', '"\n"', '"', '"\\"', "'a'") },
 )
 const valueText = fc.oneof(
-  { weight: 8, arbitrary: numberText },
-  { weight: 4, arbitrary: stringText },
-  { weight: 2, arbitrary: fc.constantFrom('true', 'false', 'null') },
+  { weight: 80, arbitrary: numberText },
+  { weight: 40, arbitrary: stringText },
+  { weight: 20, arbitrary: fc.constantFrom('true', 'false', 'null') },
   { weight: 1, arbitrary: fc.constantFrom('[]', '{}', 'nul', 'tru', 'TRUE', '[1]', '{"a":1}', '') },
 )
 const nameText = fc.oneof(
-  { weight: 12, arbitrary: fc.constantFrom('a', 'bc', 'temperature', 'humidity', 'é', '温度') },
+  { weight: 100, arbitrary: fc.constantFrom('a', 'bc', 'temperature', 'humidity', 'é', '温度') },
   {
     weight: 1,
     arbitrary: fc.constantFrom('0', '17', '__proto__', '', 'toString', '\\u0061', 'a\\"', '-1'),
@@ -72,15 +78,15 @@ const nameText = fc.oneof(
 )
 const timeText = fc.oneof(
   {
-    weight: 8,
+    weight: 60,
     arbitrary: fc
-      .date({ noInvalidDate: true, min: new Date(-8e13), max: new Date(25e13) })
+      .date({ noInvalidDate: true, min: new Date(-6.2e13), max: new Date(25e13) })
       .map((date) => `"${date.toISOString()}"`),
   },
   {
-    weight: 8,
+    weight: 60,
     arbitrary: fc
-      .tuple(fc.integer({ min: 0, max: 61 }), fc.oneof(fc.constant(''), digits(9)), zone())
+      .tuple(fc.integer({ min: 0, max: 59 }), fc.oneof(fc.constant(''), digits(9)), zone())
       .map(([second, part, end]) => {
         const seconds = String(second).padStart(2, '0')
         return `"2025-01-20T10:30:${seconds}${part === '' ? '' : `.${part}`}${end}"`
@@ -99,27 +105,38 @@ const timeText = fc.oneof(
 )
 
 function zone() {
-  return fc.constantFrom('Z', 'Z', 'Z', 'z', '+01:00', '-00:30', '', '+1')
+  return fc.oneof(
+    { weight: 30, arbitrary: fc.constantFrom('Z', 'Z', 'Z', 'z', '+01:00', '-00:30') },
+    { weight: 1, arbitrary: fc.constantFrom('', '+1', '+24:00', 'ZZ') },
+  )
 }
 
 const fieldsText = fc
-  .array(fc.tuple(nameText, valueText, space, space), { maxLength: 6 })
+  .uniqueArray(fc.tuple(nameText, valueText, space, space), {
+    maxLength: 6,
+    selector: ([name]) => name,
+  })
   .map((fields) => fields.map(([name, value, a, b]) => `${a}"${name}"${b}:${a}${value}${b}`).join())
 
 const recordText = fc
-  .tuple(timeText, fieldsText, space, fc.integer({ min: 0, max: 30 }))
+  .tuple(timeText, fieldsText, space, fc.integer({ min: 0, max: 100 }))
   .map(([time, fields, gap, form]) => {
     const stamp = `"timestamp"${gap}:${gap}${time}`
     const values = `"values":${gap}{${fields}}`
     if (form === 0) return `{${stamp},${values},"more":1}`
     if (form === 1) return `{${values}}`
     if (form === 2) return `{${stamp},${values},${values}}`
-    return form < 10 ? `{${values}${gap},${gap}${stamp}}` : `{${gap}${stamp},${values}${gap}}`
+    if (form === 3) return `{${stamp},"values":{${fields},${fields}}}`
+    return form < 30 ? `{${values}${gap},${gap}${stamp}}` : `{${gap}${stamp},${values}${gap}}`
   })
 
 /** Most of them have something that JSON.parse or the checks of records refuse. */
 export const telemetryText = fc
-  .tuple(fc.array(recordText, { maxLength: 5 }), space, fc.integer({ min: 0, max: 40 }))
+  .tuple(
+    fc.array(recordText, { minLength: 1, maxLength: 5 }),
+    space,
+    fc.integer({ min: 0, max: 40 }),
+  )
   .map(([records, gap, form]) => {
     const list = `[${gap}${records.join(`${gap},${gap}`)}${gap}]`
     if (form === 0) return `{"records":${list},"more":1}`
@@ -141,7 +158,10 @@ const mutation = fc.record({
 
 /** The bytes of such texts, one in four of them changed somewhere. */
 export const telemetryBytes = fc
-  .tuple(telemetryText, fc.option(mutation, { freq: 3 }))
+  .tuple(
+    telemetryText,
+    fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: mutation }),
+  )
   .map(([text, change]) => {
     const bytes = Buffer.from(text)
     if (change === null) return bytes
