@@ -33,13 +33,17 @@ const lists: Record<SessionType, string> = {
   audio: 'buffers',
 }
 
-/**
- * Inflates and parses one upload body or WebSocket message and takes its envelope off. Throws a Refusal
- * as `inflate`, `parseJson` and `parseMsgpack` do, INVALID_BODY for a wrong or unknown member.
- */
-export function openUpload(upload: DecodeUpload): OpenedUpload {
+/** The bytes of an upload as its format has them. Throws a Refusal as `inflate` does. */
+export function uploadBytes(upload: DecodeUpload): Uint8Array {
   const raw = new Uint8Array(upload.body, 0, upload.byteLength)
-  const bytes = upload.gzip ? inflate(raw, limits.inflatedBodyBytesMax) : raw
+  return upload.gzip ? inflate(raw, limits.inflatedBodyBytesMax) : raw
+}
+
+/**
+ * Parses the bytes of one upload body or WebSocket message and takes its envelope off. Throws a Refusal
+ * as `parseJson` and `parseMsgpack` do, INVALID_BODY for a wrong or unknown member.
+ */
+export function openUpload(upload: DecodeUpload, bytes = uploadBytes(upload)): OpenedUpload {
   // In telemetry a field may bear any name: a bad one costs its record, not the body.
   const protoKeys = upload.settings.sessionType === 'telemetry' ? 'keep' : 'refuse'
   const parsed = upload.format === 'json' ? parseJson(bytes, protoKeys) : parseMsgpack(bytes)

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
-import { MessageRefusal, openUpload } from './body.ts'
+import { MessageRefusal, openUpload, uploadBytes } from './body.ts'
 import { isDocument } from './document.ts'
 import { decodeBuffers, decodeFrames } from './media.ts'
-import { decodeTelemetry } from './telemetry/decode.ts'
+import { decodeTelemetry, scanRecords } from './telemetry/decode.ts'
 
 type Opened = ReturnType<typeof openUpload>
 type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
@@ -16,7 +16,13 @@ type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
 export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict> {
   let id: DecodeVerdict['id'] = null
   try {
-    const opened = openUpload(upload)
+    const bytes = uploadBytes(upload)
+    const scanned = scanUpload(upload, bytes)
+    if (scanned !== null) {
+      const fingerprint = upload.fingerprint ? fingerprintOf(scanned, {}) : null
+      return { kind: 'accepted', id, idempotencyKey: null, fingerprint, ...scanned }
+    }
+    const opened = openUpload(upload, bytes)
     id = opened.id
     if (upload.envelope === 'message') {
       const control = readControl(upload, opened)
@@ -33,6 +39,14 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
     const { code, message, detail } = error
     return { kind: 'refused', id, code, message, fields: detail.fields ?? {} }
   }
+}
+
+/** Null where the upload is none whose records can be scanned, or JSON.parse has to say what it is. */
+function scanUpload(upload: DecodeUpload, bytes: Uint8Array): ReturnType<typeof scanRecords> {
+  const { settings, format, envelope } = upload
+  const isScanned =
+    settings.sessionType === 'telemetry' && format === 'json' && envelope === 'upload'
+  return isScanned ? scanRecords(bytes, settings) : null
 }
 
 /** A `ping` or `end` message; null where the message bears data of the session's own type. */

@@ -32,15 +32,10 @@ function byJsonParse(bytes: Uint8Array, schema: string | null): DecodedTelemetry
     verify: 'structure',
   } as const
   try {
-    const { document } = openUpload({
-      body: new Uint8Array(bytes).buffer,
-      byteLength: bytes.byteLength,
-      format: 'json',
-      gzip: false,
-      envelope: 'upload',
-      fingerprint: false,
-      settings,
-    })
+    const upload = { format: 'json', gzip: false, envelope: 'upload', fingerprint: false } as const
+    const { byteLength } = bytes
+    const body = new Uint8Array(bytes).buffer
+    const { document } = openUpload({ ...upload, body, byteLength, settings }, bytes)
     return decodeTelemetry(document, settings)
   } catch (error) {
     if (error instanceof Refusal) return null

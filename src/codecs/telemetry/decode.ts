@@ -6,6 +6,7 @@ import { cannotParse, type FieldFault, rejection, requireList, shownValue } from
 import { Rejections } from '../rejections.ts'
 import { PageBuilder } from './page-builder.ts'
 import type { PageValue } from './page-format.ts'
+import { scanTelemetry } from './scan.ts'
 import { compileSchema, fieldNameFault, misfit, missing, type RecordSchema } from './schema.ts'
 import { TimestampReader } from './timestamp.ts'
 
@@ -44,6 +45,21 @@ export function decodeTelemetry(
   return {
     received: records.length,
     rejected: rejections.finish(records.length, settings),
+    content: { kind: 'page', page: builder.encode() },
+  }
+}
+
+/**
+ * The same of a JSON body, straight from its bytes; null where anything in it is wrong or out of the
+ * ordinary, and `decodeTelemetry` is to be asked.
+ */
+export function scanRecords(bytes: Uint8Array, settings: DecodeSettings): DecodedTelemetry | null {
+  const schema = settings.schema === null ? null : compileSchema(settings.schema)
+  const builder = scanTelemetry(bytes, schema)
+  if (builder === null) return null
+  return {
+    received: builder.rows,
+    rejected: new Rejections().finish(builder.rows, settings),
     content: { kind: 'page', page: builder.encode() },
   }
 }
