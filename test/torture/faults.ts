@@ -7,6 +7,7 @@ import { killFault } from './kill.ts'
 import { mediaFault } from './media.ts'
 import { memoryFault } from './memory.ts'
 import { resumeFault } from './resume.ts'
+import { scanFault } from './scan.ts'
 import { segmentsFault } from './segments.ts'
 import { stopFault } from './stop.ts'
 import { subscribersFault } from './subscribers.ts'
@@ -24,6 +25,7 @@ export const faults: readonly Fault[] = [
   subscribersFault,
   segmentsFault,
   fuzzFault,
+  scanFault,
   exposureFault,
   stopFault,
 ]
