@@ -60,10 +60,20 @@ export class TenantStream extends EventStream {
 
   /** Told once: until the window ends nothing is sent, and then all that came meanwhile. */
   onFull(): void {
-    const waitMs = Math.max(1, this.#allowance.waitMs(performance.now()))
+    const waitMs = this.#allowance.waitMs(performance.now())
     const message = 'Too many events: the rest follows after the wait'
     this.write(this.#error('RATE_LIMITED', message, waitMs))
+    this.#waitForRoom(waitMs)
+  }
+
+  /** A timer may come a moment early: the client has been told already and is told nothing more. */
+  #waitForRoom(waitMs: number): void {
     this.#pause = setTimeout(() => {
+      const leftMs = this.#allowance.waitMs(performance.now())
+      if (leftMs > 0) {
+        this.#waitForRoom(leftMs)
+        return
+      }
       this.#pause = null
       this.resume()
     }, waitMs)
