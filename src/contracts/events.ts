@@ -67,25 +67,25 @@ const ServiceStatus = Type.Union([
   Type.Literal('unavailable'),
 ])
 
+/** A memory as events show it. */
+const document = {
+  id: Type.String(),
+  content: Type.String(),
+  title: NameOrNull,
+  type: NameOrNull,
+  metadata: Members,
+  tags: Type.Array(Type.String()),
+}
+
 /** Events of a tenant that belong to no session: name to the schema of the data. */
 export const tenantEvents = {
   'memory.created': Type.Object({
-    id: Type.String(),
-    content: Type.String(),
-    title: NameOrNull,
-    type: NameOrNull,
-    metadata: Members,
-    tags: Type.Array(Type.String()),
+    ...document,
     created_at: Instant,
     created_by: Type.String(),
   }),
   'memory.updated': Type.Object({
-    id: Type.String(),
-    content: Type.String(),
-    title: NameOrNull,
-    type: NameOrNull,
-    metadata: Members,
-    tags: Type.Array(Type.String()),
+    ...document,
     updated_at: Instant,
     updated_by: Type.String(),
     changes: Type.Object(

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { freePort } from '../support/free-port.ts'
 import { startServer, temporaryFolder } from '../support/server.ts'
 import { openEvents } from '../support/sse.ts'
 import { within } from '../support/waiting.ts'
@@ -26,16 +26,6 @@ function takesConnections(url: string): Promise<boolean> {
     })
     socket.once('error', () => resolve(false))
   })
-}
-
-/** A fixed port, as in production: one that was picked by 0 is blocked while connections linger. */
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
 }
 
 test('SIGTERM lets open requests finish, tells subscribers and exits 0', async (t) => {

@@ -3,9 +3,10 @@ import { type TenantEventName, tenantEvents } from '../../src/contracts/events.t
 import { Memory } from '../../src/contracts/memory.ts'
 import type { Follower } from '../support/browser.ts'
 import { type Client, conforming } from '../support/client.ts'
+import { freePort } from '../support/free-port.ts'
 import { type Scope, startServer, type TestServer } from '../support/server.ts'
 import { eventNumber, type ReceivedEvent } from '../support/sse.ts'
-import { freePort, TcpProxy } from '../support/tcp-proxy.ts'
+import { TcpProxy } from '../support/tcp-proxy.ts'
 import { eventually } from '../support/waiting.ts'
 
 export const memoriesPath = '/api/v1/memories'

@@ -10,6 +10,7 @@ import { createLogger } from '../../src/log.ts'
 import { MemorySearch } from '../../src/memories/memory-search.ts'
 import type { Store } from '../../src/store/interfaces.ts'
 import { openStore } from '../../src/store/store.ts'
+import { watchThreads } from '../support/threads.ts'
 import { eventually, within } from '../support/waiting.ts'
 import { newMemory, request, searchFolder } from './search-documents.ts'
 
@@ -57,17 +58,6 @@ async function openReady(t: TestContext, options: Options = {}): Promise<Opened>
   opened.search.start()
   await ready(opened.search)
   return opened
-}
-
-function watchThreads(t: TestContext): Set<Worker> {
-  const threads = new Set<Worker>()
-  const onWorker = (worker: Worker) => {
-    threads.add(worker)
-    worker.once('exit', () => threads.delete(worker))
-  }
-  process.on('worker', onWorker)
-  t.after(() => process.off('worker', onWorker))
-  return threads
 }
 
 async function addAll(store: Store, contents: readonly string[]): Promise<void> {

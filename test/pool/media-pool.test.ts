@@ -3,13 +3,13 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Worker } from 'node:worker_threads'
 import type { MediaMessage, MediaTask } from '../../src/contracts/tasks.ts'
 import type { WorkerFault } from '../../src/contracts/worker-failure.ts'
 import { limits } from '../../src/limits.ts'
 import { type MediaHandlers, MediaPool } from '../../src/pool/media-pool.ts'
 import { childrenOf } from '../support/jobs.ts'
 import { clip, mediaFile } from '../support/media-files.ts'
+import { watchThreads } from '../support/threads.ts'
 import { eventually, Inbox, within } from '../support/waiting.ts'
 
 const faultyFile = new URL('../support/faulty-media.js', import.meta.url)
@@ -20,18 +20,6 @@ function open(t: TestContext, workerFile?: URL): MediaPool {
   const pool = new MediaPool({ workerFile })
   t.after(() => pool.close())
   return pool
-}
-
-/** The threads that are there, as they come and go. */
-function watchThreads(t: TestContext): Set<Worker> {
-  const threads = new Set<Worker>()
-  const onWorker = (worker: Worker) => {
-    threads.add(worker)
-    worker.once('exit', () => threads.delete(worker))
-  }
-  process.on('worker', onWorker)
-  t.after(() => process.off('worker', onWorker))
-  return threads
 }
 
 async function task(

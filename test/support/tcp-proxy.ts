@@ -2,19 +2,6 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { Scope } from './server.ts'
 
-/**
- * A port that nobody listens on. A server that is to come back on its port has to be given one from
- * the start: connections to one that the system picked keep the port from being bound again.
- */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
-}
-
 /** Hands bytes on to a port of this machine, until the test cuts what goes through it. */
 export class TcpProxy {
   /** How many connections have come in all. */
