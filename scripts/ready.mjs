@@ -10,7 +10,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
@@ -18,6 +18,8 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 
 const sourceFolders = ['src', 'workers', 'bench', 'test']
 const buildFiles = ['tsconfig.json', 'package-lock.json']
+/** 192 MiB: the largest body, what grows beside it, and room. */
+const wasmPagesMax = 3_072
 const lockPollMs = 100
 /** A holder older than this has hung, or its process id belongs to somebody else by now. */
 const lockTimeoutMs = 600_000
@@ -171,11 +173,33 @@ async function build() {
     const args = [tsc, '-p', join(root, 'tsconfig.json'), ...paths, '--pretty', 'false']
     const output = await capture(process.execPath, args)
     if (output !== null) throw new Error(`the build failed:\n${output}`)
+    await buildWasm(next)
     writeFileSync(join(next, '.stamp'), stamp)
     rmSync(dist, { recursive: true, force: true })
     renameSync(next, dist)
   } finally {
     rmSync(next, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Compiles each folder `assembly` below src to a WebAssembly module beside it in the build, named after the
+ * folder that both are in.
+ */
+export async function buildWasm(outDir) {
+  for (const path of readdirSync(join(root, 'src'), { recursive: true })) {
+    if (!path.endsWith(join('assembly', 'index.ts'))) continue
+    const parent = join('src', dirname(dirname(path)))
+    const outFile = join(outDir, parent, `${basename(parent)}.wasm`)
+    const asc = packageBin('assemblyscript', 'asc')
+    // No collector, no assertions and nothing to import: what it is given, its bounds, checks its input.
+    const lean = ['--runtime', 'stub', '--noAssert', '--use', 'abort=']
+    // Vectors go between functions of the module, which the warning takes for its boundary.
+    const vectors = ['--enable', 'simd', '--disableWarning', '112']
+    const memory = ['--maximumMemory', String(wasmPagesMax)]
+    const args = [asc, join(root, 'src', path), '--outFile', outFile, '-O3']
+    const output = await capture(process.execPath, [...args, ...lean, ...vectors, ...memory])
+    if (output !== null) throw new Error(`the build failed:\n${output}`)
   }
 }
 

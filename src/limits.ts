@@ -32,6 +32,9 @@ export const limits = {
   lingerMs: 10_000,
   /** A buffer from here on lies in pages of its own: mapping them costs 0.5 ms a MB. */
   mappedBufferBytesMin: 2 * MiB,
+  /** Bodies up to the largest of these are gathered in buffers that are used again. */
+  bodyBufferClasses: [32 * KiB, 128 * KiB, 512 * KiB, 2 * MiB],
+  bodyBuffersKeptBytesMax: 48 * MiB,
   queryMembersMax: 64,
   /** Arrays and objects inside one another. */
   nestingDepthMax: 64,
@@ -49,7 +52,7 @@ export const limits = {
   batchDelayMsDefault: 5_000,
   batchDelayMsMax: 3_600_000,
   concurrentBatchesDefault: 5,
-  concurrentBatchesMax: 64,
+  concurrentBatchesMax: 1_024,
   /** Batches of all sessions in memory at a time, to be merged and stored. */
   batchesAssembledMax: 4,
   /** An upload that closes a batch waits this long for it, then gets 202. */
@@ -66,6 +69,10 @@ export const limits = {
   recordFieldsMax: 1_024,
   uploadFieldsMax: 4_096,
   stringValueBytesMax: 64 * KiB,
+  /** Names of fields, as bodies spell them, that a thread's scanner remembers from body to body. */
+  scannerKeysKept: 1_024,
+  /** Its memory, 2 MiB of tables among it; one that a body has made larger is given back after it. */
+  scannerMemoryBytesKept: 16 * MiB,
 
   // Frames and buffers.
   imagePixelsMax: 50_000_000,
@@ -256,6 +263,9 @@ export const limits = {
   decodeQueueUploadsMax: 131_072,
   /** The largest body as text, two bytes a character where one is not Latin-1, beside its strings. */
   workerHeapMiBMax: 448,
+  /** A body up to this is scanned on the main thread, where it can be. */
+  inPlaceBodyBytesMax: 128 * KiB,
+  inPlaceTurnBytesMax: 4 * MiB,
   /** A body up to this goes to a worker as a copy, so that a worker's death does not take it along. */
   copiedBodyBytesMax: 1 * MiB,
   /** A body above this, inflated, can fill a worker's heap: one at a time is decoded. */
@@ -335,12 +345,35 @@ export const limits = {
   readScanRowsMax: 4_096,
   /** A page ends once its text is this long, and names its next cursor. */
   pageTextBytesMax: 8 * MiB,
+  /** A worker keeps the buffer in which it makes texts, up to here. */
+  textScratchBytesMax: 4 * MiB,
   readsAtOnceMax: 4,
   readsWaitingMax: 1_024,
   /** Replies with bytes or pages that have not left yet, together. */
   repliesInFlightBytesMax: 128 * MiB,
   /** Rows times columns of one CSV text: sparse columns make empty cells. */
   csvCellsMax: 1_048_576,
+  /** The longest interval of `downsample`, a hundred years. */
+  downsampleMsMax: 36_525 * 86_400_000,
+  /** Intervals of one reply, and their fields, added up: about 6 MB of JSON. */
+  downsampleCellsMax: 65_536,
+  /** The text of them: a field's name may be 256 bytes, and six times as much once it is escaped. */
+  downsampleTextBytesMax: 16 * MiB,
+  /**
+   * Blocks that one task aggregates, by bytes and number: 250,000 records take a worker 5 to 10 ms, and an
+   * upload that comes meanwhile waits no longer.
+   */
+  aggregateTaskBytes: 2 * MiB,
+  aggregateTaskBlocksMax: 1_024,
+  /** Rows that are all alike take no bytes. */
+  aggregateTaskRowsMax: 500_000,
+  /** The main thread copies blocks out of the store for so long, then others have their turn. */
+  aggregateTurnMs: 2,
+  aggregatesAtOnceMax: 4,
+  aggregatesWaitingMax: 256,
+  /** Results of tasks that wait to be combined, and their cells. */
+  aggregatePartsHeldMax: 256,
+  aggregateCellsHeldMax: 131_072,
 
   // Events.
   /** What one SSE or WebSocket write carries at most; a slow reader holds no more than this. */
@@ -498,6 +531,9 @@ export const limits = {
   webSocketSilenceMs: 180_000,
   /** Unanswered messages of one connection: half of it is told as `flow`, past it they are refused. */
   webSocketPendingMessagesMax: 32_768,
+  /** Messages that come together become one upload of so many, of about so many bytes, at most. */
+  webSocketRunMessagesMax: 2_048,
+  webSocketRunBytesMax: 256 * KiB,
   /** What a message takes beside its bytes while it is under way, for the budget of bodies. */
   webSocketMessageOverheadBytes: 1 * KiB,
   peekedMessageBytesMax: 4 * KiB,
@@ -567,6 +603,10 @@ assert(limits.webSocketPingMs < limits.webSocketSilenceMs)
 assert(limits.copiedBodyBytesMax <= limits.taskBytesMax, 'copies are bounded by what a task holds')
 assert(limits.taskTimeoutMs > 2_000 * limits.imageDecodeTimeoutS, 'an image has its own deadline')
 assert(limits.pageLimitDefault <= limits.pageLimitMax)
+assert(
+  limits.downsampleCellsMax < limits.aggregateCellsHeldMax,
+  'what was combined leaves room for what comes',
+)
 assert(limits.attemptHistoryMax > limits.retriesMax, 'a dead letter shows all attempts at first')
 assert(
   limits.closeTimeoutMs + 2 * limits.poolCloseTimeoutMs + 1_000 < limits.exitTimeoutMs,

@@ -10,6 +10,7 @@ import { IdempotentUploads } from './ingest/idempotency.ts'
 import { JobService } from './ingest/job-service.ts'
 import { JobWatch } from './ingest/job-watch.ts'
 import { MediaJobService } from './ingest/media-jobs.ts'
+import { RecordAggregator } from './ingest/record-aggregator.ts'
 import { RecordReader } from './ingest/record-reader.ts'
 import { Retention } from './ingest/retention.ts'
 import { SessionService } from './ingest/sessions.ts'
@@ -106,6 +107,7 @@ async function startParts(
   const uploads = new UploadService({ sessions, decoder, idempotency, clock, metrics, log })
   const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
+  const aggregates = new RecordAggregator({ store, pool, workers: config.workers })
   const spool = await Spool.open({
     folder: join(config.dataDir, 'spool'),
     bytesMax: config.spoolBytesMax,
@@ -143,6 +145,7 @@ async function startParts(
     sessions,
     uploads,
     records,
+    aggregates,
     deadLetters,
     spool,
     mediaJobs,

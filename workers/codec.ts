@@ -32,10 +32,12 @@ function bytesOf(task: WorkerTask): number {
       return task.pages.reduce((sum, { byteLength }) => sum + byteLength, 0)
     case 'read':
       return task.blocks.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
+    case 'aggregate':
+    case 'combine':
     case 'select':
     case 'analyse':
     case 'cut':
-      // Bounded by limits.streamTaskBytesMax, and nothing of them is parsed into objects.
+      // Bounded by limits.streamTaskBytesMax and its like, and nothing of them is parsed into objects.
       return 0
   }
 }

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
-import { MessageRefusal, openUpload, uploadBytes } from './body.ts'
+import { MessageRefusal, type OwnUpload, openUpload, uploadBytes } from './body.ts'
 import { isDocument } from './document.ts'
 import { decodeBuffers, decodeFrames } from './media.ts'
-import { decodeTelemetry, scanRecords } from './telemetry/decode.ts'
+import { decodeTelemetry } from './telemetry/decode.ts'
+import { scanUpload } from './telemetry/scan-upload.ts'
 
 type Opened = ReturnType<typeof openUpload>
 type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
@@ -19,17 +20,20 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
     const bytes = uploadBytes(upload)
     const scanned = scanUpload(upload, bytes)
     if (scanned !== null) {
-      const fingerprint = upload.fingerprint ? fingerprintOf(scanned, {}) : null
-      return { kind: 'accepted', id, idempotencyKey: null, fingerprint, ...scanned }
+      return upload.fingerprint ? { ...scanned, fingerprint: fingerprintOf(scanned, {}) } : scanned
     }
-    const opened = openUpload(upload, bytes)
+    const own = ownUpload(upload)
+    const opened = openUpload(
+      own,
+      upload.gzip ? bytes : new Uint8Array(own.body, 0, own.byteLength),
+    )
     id = opened.id
     if (upload.envelope === 'message') {
       const control = readControl(upload, opened)
       if (control !== null) return control
     }
     const { idempotencyKey } = opened
-    const content = await decodeContent(upload, opened)
+    const content = await decodeContent(own, opened)
     const isAsked = upload.fingerprint || idempotencyKey !== null
     const fingerprint = isAsked ? fingerprintOf(content, opened.document) : null
     return { kind: 'accepted', id, idempotencyKey, fingerprint, ...content }
@@ -41,12 +45,12 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
   }
 }
 
-/** Null where the upload is none whose records can be scanned, or JSON.parse has to say what it is. */
-function scanUpload(upload: DecodeUpload, bytes: Uint8Array): ReturnType<typeof scanRecords> {
-  const { settings, format, envelope } = upload
-  const isScanned =
-    settings.sessionType === 'telemetry' && format === 'json' && envelope === 'upload'
-  return isScanned ? scanRecords(bytes, settings) : null
+/** An upload whose body nobody else writes to: shared memory is used again, and parsers may not take it. */
+function ownUpload(upload: DecodeUpload): OwnUpload {
+  const { body, byteLength } = upload
+  const isOwn = body instanceof ArrayBuffer
+  const own = isOwn ? body : new Uint8Array(new Uint8Array(body, 0, byteLength)).buffer
+  return { ...upload, body: own }
 }
 
 /** A `ping` or `end` message; null where the message bears data of the session's own type. */
@@ -95,7 +99,7 @@ function withDigests(item: unknown): unknown {
 }
 
 async function decodeContent(
-  upload: DecodeUpload,
+  upload: OwnUpload,
   { document, bytes }: Opened,
 ): Promise<Pick<Accepted, 'received' | 'rejected' | 'content'>> {
   const { settings, format, body } = upload

@@ -1,7 +1,15 @@
 import { giveBack } from '../contracts/buffers.ts'
 import type { DecodeVerdict, TaskResults, WorkerTask } from '../contracts/tasks.ts'
-import { pageBuffers, readBuffers, verdictBuffers } from '../contracts/transfer.ts'
+import {
+  aggregateBuffers,
+  combineBuffers,
+  pageBuffers,
+  readBuffers,
+  verdictBuffers,
+} from '../contracts/transfer.ts'
 import { decodeUpload } from './decode.ts'
+import { aggregateRecords } from './telemetry/aggregate.ts'
+import { combineParts } from './telemetry/combine.ts'
 import { mergePages } from './telemetry/page-builder.ts'
 import { readRecords } from './telemetry/read.ts'
 
@@ -18,7 +26,9 @@ export async function runTask(task: WorkerTask): Promise<TaskOutcome> {
       const verdicts: DecodeVerdict[] = []
       for (const upload of task.uploads) verdicts.push(await decodeUpload(upload))
       const transfer = verdictBuffers(verdicts)
-      for (const { body } of task.uploads) if (!transfer.includes(body)) giveBack(body)
+      for (const { body } of task.uploads) {
+        if (body instanceof ArrayBuffer && !transfer.includes(body)) giveBack(body)
+      }
       return { result: { verdicts }, transfer }
     }
     case 'merge': {
@@ -28,6 +38,14 @@ export async function runTask(task: WorkerTask): Promise<TaskOutcome> {
     case 'read': {
       const result = readRecords(task)
       return { result, transfer: readBuffers(result) }
+    }
+    case 'aggregate': {
+      const result = aggregateRecords(task)
+      return { result, transfer: aggregateBuffers(result) }
+    }
+    case 'combine': {
+      const result = combineParts(task)
+      return { result, transfer: combineBuffers(result) }
     }
     // What only sessions with frames or audio to cut need is loaded by the worker that meets one.
     case 'select': {

@@ -180,6 +180,31 @@ export const RecordPage = Type.Object({
   nextCursor: Type.Union([Type.String(), Type.Null()]),
 })
 
+export const IntervalPage = Type.Object(
+  {
+    intervals: Type.Array(
+      Type.Object({
+        start: Timestamp,
+        fields: Type.Record(
+          Type.String(),
+          Type.Object({
+            min: Type.Number(),
+            max: Type.Number(),
+            mean: Type.Number({ description: 'arithmetic mean of the numbers' }),
+            count: Type.Integer({ minimum: 1, description: 'numbers, not records' }),
+          }),
+        ),
+      }),
+      { maxItems: limits.downsampleCellsMax },
+    ),
+  },
+  {
+    description:
+      'with downsample: the intervals that hold records, the earliest first, each once and with the ' +
+      'fields that have numbers in it; strings, booleans and null are not aggregated',
+  },
+)
+
 export const AtomRow = Type.Object({
   seq: Count,
   kind: Type.Union([

@@ -29,10 +29,10 @@ export interface DecodeSettings {
 
 export interface DecodeUpload {
   /**
-   * Copied up to `limits.copiedBodyBytesMax`, above it transferred: then the sender's buffer is
+   * Shared, or copied up to `limits.copiedBodyBytesMax`, or transferred: then the sender's buffer is
    * detached. The body is bytes `[0, byteLength)` of it.
    */
-  readonly body: ArrayBuffer
+  readonly body: ArrayBuffer | SharedArrayBuffer
   readonly byteLength: number
   readonly format: BodyFormat
   readonly gzip: boolean
@@ -79,6 +79,8 @@ export interface EncodedPage {
   readonly hash: Uint8Array
   readonly records: number
   readonly columns: number
+  /** What its values take in a heap: numbers as doubles, every string in full. */
+  readonly openBytes: number
   /** Smallest and largest timestamp, milliseconds since the epoch, fraction included. */
   readonly fromMs: number
   readonly toMs: number
@@ -185,6 +187,55 @@ export interface ReadResult {
   /** For `csv`: the header's field names; empty otherwise. */
   readonly columns: readonly string[]
 }
+
+/** Numbers of blocks, by field and interval of time. */
+export interface AggregateTask {
+  readonly kind: 'aggregate'
+  /** The blocks, each at a multiple of 8. Transferred, and back again with the result. */
+  readonly buffer: ArrayBuffer
+  /** Four of each block: byteOffset, byteLength, smallest and largest timestamp as EncodedPage has them. */
+  readonly blocks: Float64Array
+  /** As in ReadTask. */
+  readonly fromMs: number | null
+  readonly toMs: number | null
+  readonly fields: readonly string[] | null
+  /** Whole milliseconds. Interval `i` is `[i, i + 1) * intervalMs` from the epoch on. */
+  readonly intervalMs: number
+}
+
+/** What some blocks come to. Its arrays have buffers of their own, transferred. */
+export interface IntervalPart {
+  /** The intervals that have records, by number, in any order. */
+  readonly intervals: Float64Array
+  /** The fields that have numbers, in the order in which they first appear. */
+  readonly fields: readonly string[]
+  /** Two of each cell: positions of its interval and of its field. */
+  readonly places: Uint32Array
+  /** What each cell holds (codecs/telemetry/interval-table.ts). */
+  readonly values: Float64Array
+}
+
+export interface AggregateResult {
+  readonly buffer: ArrayBuffer
+  /** Null where it is larger than `limits.downsampleCellsMax`. */
+  readonly part: IntervalPart | null
+}
+
+/** Puts parts together, in order: as one part, or as the text of a reply. */
+export interface CombineTask {
+  readonly kind: 'combine'
+  readonly parts: readonly IntervalPart[]
+  readonly intervalMs: number
+  /** Null: as a part. */
+  readonly format: ReadFormat | null
+}
+
+export type CombineResult =
+  | { readonly kind: 'part'; readonly part: IntervalPart }
+  /** UTF-8, own buffer, transferred: interval objects joined by commas, lines, or CSV without its header. */
+  | { readonly kind: 'text'; readonly bytes: Uint8Array }
+  /** There are more than `limits.downsampleCellsMax`, or longer text than `downsampleTextBytesMax`. */
+  | { readonly kind: 'too-large' }
 
 /**
  * Pushed frames of one session, in order: which of them become atoms, and as what. What is to be known
@@ -346,11 +397,21 @@ export type MediaResult =
       readonly position: number | null
     }
 
-export type WorkerTask = DecodeTask | MergeTask | ReadTask | SelectTask | AnalyseTask | CutTask
+export type WorkerTask =
+  | DecodeTask
+  | MergeTask
+  | ReadTask
+  | AggregateTask
+  | CombineTask
+  | SelectTask
+  | AnalyseTask
+  | CutTask
 export interface TaskResults {
   decode: DecodeResult
   merge: EncodedPage
   read: ReadResult
+  aggregate: AggregateResult
+  combine: CombineResult
   select: SelectResult
   analyse: AnalyseResult
   cut: CutResult

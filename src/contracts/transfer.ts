@@ -1,23 +1,36 @@
 import assert from 'node:assert/strict'
 import { limits } from '../limits.ts'
-import type { DecodeUpload, DecodeVerdict, EncodedPage, ReadResult, WorkerTask } from './tasks.ts'
+import type {
+  AggregateResult,
+  CombineResult,
+  DecodeUpload,
+  DecodeVerdict,
+  EncodedPage,
+  IntervalPart,
+  ReadResult,
+  WorkerTask,
+} from './tasks.ts'
 
 /** The buffers of each message between threads that are moved instead of copied. */
 
 /** Whether the sender keeps an upload's body while a worker has it. */
-export function isCopied({ body }: DecodeUpload): boolean {
-  return body.byteLength <= limits.copiedBodyBytesMax
+export function isKept({ body }: DecodeUpload): boolean {
+  return body instanceof SharedArrayBuffer || body.byteLength <= limits.copiedBodyBytesMax
 }
 
 /** The buffers of a task: large bodies, pages, blocks, frames and audio. */
 export function taskBuffers(task: WorkerTask): ArrayBuffer[] {
   switch (task.kind) {
     case 'decode':
-      return task.uploads.filter((upload) => !isCopied(upload)).map(({ body }) => body)
+      return task.uploads.filter((upload) => !isKept(upload)).map(({ body }) => body as ArrayBuffer)
     case 'merge':
       return task.pages.map(ownBuffer)
     case 'read':
       return task.blocks.map(({ bytes }) => ownBuffer(bytes))
+    case 'aggregate':
+      return [task.buffer]
+    case 'combine':
+      return task.parts.flatMap(partBuffers)
     case 'select':
       return task.frames.flatMap(({ bytes }) => (bytes === null ? [] : [ownBuffer(bytes)]))
     case 'analyse':
@@ -46,8 +59,27 @@ export function readBuffers(result: ReadResult): ArrayBuffer[] {
   return [ownBuffer(result.bytes)]
 }
 
+export function aggregateBuffers({ buffer, part }: AggregateResult): ArrayBuffer[] {
+  return part === null ? [buffer] : [buffer, ...partBuffers(part)]
+}
+
+export function combineBuffers(result: CombineResult): ArrayBuffer[] {
+  switch (result.kind) {
+    case 'part':
+      return partBuffers(result.part)
+    case 'text':
+      return [ownBuffer(result.bytes)]
+    case 'too-large':
+      return []
+  }
+}
+
+function partBuffers({ intervals, places, values }: IntervalPart): ArrayBuffer[] {
+  return [intervals, places, values].map(ownBuffer)
+}
+
 /** The buffer of bytes that have one of their own: to move it would rob nobody else. */
-function ownBuffer(bytes: Uint8Array): ArrayBuffer {
+function ownBuffer(bytes: ArrayBufferView): ArrayBuffer {
   const { buffer } = bytes
   assert(buffer instanceof ArrayBuffer, 'shared memory cannot be moved')
   assert(bytes.byteLength === buffer.byteLength, 'bytes to be moved fill their buffer')

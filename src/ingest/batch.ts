@@ -60,8 +60,8 @@ export interface BatchEntry {
   answer: UploadAnswer | null
 }
 
-/** How the first attempt to process a batch went. */
-export type AttemptResult = 'processed' | 'failed'
+/** How the first attempt to process a batch went; `late` where the one who waits should wait no longer. */
+export type AttemptResult = 'processed' | 'failed' | 'late'
 
 /** Whole uploads of a session that become one block, or the atoms of one commit. */
 export class Batch {
@@ -137,7 +137,7 @@ export function newEntry(upload: AdmittedUpload, isStreamed: boolean): BatchEntr
   const mediaBytes = content.kind === 'media' && isStreamed ? content.buffer.byteLength : 0
   return {
     records: upload.received - upload.rejected.count,
-    pageBytes: content.kind === 'page' ? content.page.bytes.byteLength : mediaBytes,
+    pageBytes: content.kind === 'page' ? content.page.openBytes : mediaBytes,
     pageColumns: content.kind === 'page' ? content.page.columns : 0,
     upload,
     journalNumber: null,

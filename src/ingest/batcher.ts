@@ -1,4 +1,4 @@
-import { type Clock, settledWithin } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import type { Actor } from '../contracts/actor.ts'
 import type { SessionType } from '../contracts/tasks.ts'
 import { limits } from '../limits.ts'
@@ -84,6 +84,11 @@ export class Batcher {
     return this.#open?.number ?? this.#nextBatch
   }
 
+  /** Records until the open batch, or the next, is full; one at least. */
+  get room(): number {
+    return Math.max(1, this.#row().batchSize - (this.#open?.records ?? 0))
+  }
+
   /** A number for atoms that come another way than by uploads into batches. */
   reserveBatch(): number {
     const number = this.#nextBatch
@@ -103,12 +108,13 @@ export class Batcher {
     const entry = newEntry(upload, this.#isStreamed)
     if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, this.#now())
     const session = this.#row()
-    const batch = this.#open ?? this.#openBatch(session)
+    const batch = this.#open ?? this.#openBatch()
     batch.add(entry)
     const closes = batch.records >= session.batchSize || session.maxBatchDelayMs === 0
     // A job does not wait for the batch, so its upload is journaled even where it closes one.
     if (upload.asJob !== null) this.#journal(batch, entry, false)
     if (closes) this.#close(batch, upload.arrivedAtMs)
+    else this.#closeInTime(batch, session)
     if (closes && upload.asJob === null) await this.#awaitBatch(batch, entry)
     else await this.#journal(batch, entry, false)
     if (entry.answer === null) throw new Error('an acknowledged upload has an answer')
@@ -257,15 +263,19 @@ export class Batcher {
     return row
   }
 
-  #openBatch(session: SessionRow): Batch {
+  #openBatch(): Batch {
     const batch = new Batch(this.#nextBatch)
     this.#nextBatch += 1
-    batch.alarm = this.#services.clock.after(session.maxBatchDelayMs, () => {
-      if (this.#open === batch) this.#close(batch, this.#now())
-    })
     this.#open = batch
     this.#unsettled.add(batch)
     return batch
+  }
+
+  /** A batch that its first upload closes, as most are, needs no alarm. */
+  #closeInTime(batch: Batch, session: SessionRow): void {
+    batch.alarm ??= this.#services.clock.after(session.maxBatchDelayMs, () => {
+      if (this.#open === batch) this.#close(batch, this.#now())
+    })
   }
 
   #close(batch: Batch, processingFromMs: number): void {
@@ -308,7 +318,10 @@ export class Batcher {
 
   async #awaitBatch(batch: Batch, entry: BatchEntry): Promise<void> {
     const { clock } = this.#services
-    const result = await settledWithin(clock, batch.firstAttempt, limits.batchWaitMs)
+    // Resolved by whichever comes first: a promise to race with would cost another four for each upload.
+    const alarm = clock.after(limits.batchWaitMs, () => batch.resolveFirstAttempt('late'))
+    const result = await batch.firstAttempt
+    alarm.cancel()
     if (result !== 'processed') await this.#journal(batch, entry, true)
   }
 
@@ -454,6 +467,7 @@ export class Batcher {
 
 /** Resolves when no upload of the batch is on its way into the journal. */
 async function journaled(batch: Batch): Promise<void> {
+  if (batch.entries.every(({ journaling }) => journaling === null)) return
   await Promise.allSettled(batch.entries.map((entry) => entry.journaling))
 }
 

@@ -82,8 +82,12 @@ export function durationMs(row: SessionRow, nowMs: number): number {
   return Math.max(0, (row.endedAtMs ?? nowMs) - row.createdAtMs)
 }
 
+let formatted = { ms: Number.NaN, text: '' }
+
+/** The same instant is asked for again and again: all events of a commit bear one. */
 export function isoTime(ms: number): string {
-  return new Date(ms).toISOString()
+  if (formatted.ms !== ms) formatted = { ms, text: new Date(ms).toISOString() }
+  return formatted.text
 }
 
 export function hex(bytes: Uint8Array): string {

@@ -2,10 +2,10 @@ import type { Clock } from '../clock.ts'
 import type { Actor } from '../contracts/actor.ts'
 import { type ErrorCode, Refusal } from '../contracts/errors.ts'
 import type { JobStarted, UploadReply } from '../contracts/http.ts'
-import type { BodyFormat, DecodeVerdict, MessageId } from '../contracts/tasks.ts'
+import type { BodyFormat, DecodeUpload, DecodeVerdict, MessageId } from '../contracts/tasks.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Decoder } from '../pool/decoder.ts'
+import type { Decoder, ScannedMessages } from '../pool/decoder.ts'
 import type { SessionRow } from '../store/interfaces.ts'
 import type { UploadAnswer } from './batch.ts'
 import { type IdempotentUploads, keyDigest } from './idempotency.ts'
@@ -13,9 +13,9 @@ import { jobStarted } from './job-report.ts'
 import { batchName } from './session-report.ts'
 import type { SessionService } from './sessions.ts'
 
-/** A body as the front door hands it over: its own buffer, which is transferred to a worker. */
+/** A body as the front door hands it over: a buffer that is not shared is transferred to a worker. */
 export interface UploadInput {
-  readonly buffer: ArrayBuffer
+  readonly buffer: ArrayBuffer | SharedArrayBuffer
   readonly byteLength: number
   readonly format: BodyFormat
   readonly gzip: boolean
@@ -38,16 +38,28 @@ export type MessageOutcome =
       readonly options: Readonly<Record<string, unknown>>
     }
 
+/** What messages that became one upload are told: each is acknowledged with its own records. */
+export interface RunAnswer {
+  readonly ids: readonly MessageId[]
+  /** Records of each message. */
+  readonly records: readonly number[]
+  /** Of all of them together. */
+  readonly reply: UploadReply
+}
+
 type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
 
-/** An upload or message on its way through its session. */
+/** An upload, or messages, on the way through their session. */
 interface Passage {
   readonly session: SessionRow
-  readonly input: UploadInput
-  readonly envelope: 'upload' | 'message'
+  readonly wireBytes: number
+  /** As many as clients count: messages that became one upload are several. */
+  readonly uploads: number
   readonly arrivedAtMs: number
   readonly options: UploadOptions
 }
+
+const plain: UploadOptions = { idempotencyKey: null, asJob: null }
 
 /**
  * The way of an upload: a worker decodes and validates it, then it enters its session's open batch.
@@ -96,13 +108,16 @@ export class UploadService {
       this.#sessions.batcherForUpload(session)
     }
     const arrivedAtMs = this.#clock.now()
-    const { verdict, admitted } = await this.#inOrder({
-      session,
-      input,
-      envelope: 'upload',
-      arrivedAtMs,
-      options,
-    })
+    const wireBytes = input.byteLength
+    const passage = { session, wireBytes, uploads: 1, arrivedAtMs, options }
+    const upload = decodeUpload(session, input, 'upload', key !== null)
+    if (!this.#tails.has(session.number)) {
+      const verdict = this.#decoder.decodeInPlace(upload)
+      if (verdict !== null) {
+        return this.#admit(passage, verdict, null, this.#clock.now() - arrivedAtMs)
+      }
+    }
+    const { verdict, admitted } = await this.#inOrder(passage, this.#decoder.decode(upload))
     if (verdict.kind === 'refused') throw this.#refusal(session, verdict)
     if (admitted === null) throw new Error('an upload body is never a control message')
     return admitted
@@ -111,13 +126,11 @@ export class UploadService {
   /** The same for a WebSocket message, which may also be a `ping` or `end`. */
   async message(session: SessionRow, input: UploadInput): Promise<MessageOutcome> {
     const arrivedAtMs = this.#clock.now()
-    const { verdict, admitted } = await this.#inOrder({
-      session,
-      input,
-      envelope: 'message',
-      arrivedAtMs,
-      options: { idempotencyKey: null, asJob: null },
-    })
+    const wireBytes = input.byteLength
+    const { verdict, admitted } = await this.#inOrder(
+      { session, wireBytes, uploads: 1, arrivedAtMs, options: plain },
+      this.#decoder.decode(decodeUpload(session, input, 'message', false)),
+    )
     if (verdict.kind === 'control') return verdict
     const { id } = verdict
     try {
@@ -133,11 +146,64 @@ export class UploadService {
     }
   }
 
+  /**
+   * Messages of one connection that came together, as one upload: a page, a place in a batch and a
+   * journal entry for each of them would cost ten times what their records do. Takes as many of the first
+   * as fill the open batch. Where one of those is anything but plain records, `answer` is null and each is
+   * to be given to `message`.
+   */
+  run(
+    session: SessionRow,
+    messages: readonly Uint8Array[],
+  ): { readonly length: number; readonly answer: Promise<RunAnswer> | null } {
+    const room = this.#roomOf(session)
+    const first = messages.slice(0, room)
+    const scanned = this.#decoder.scanMessages(first, session.decode)
+    if (scanned === null) return { length: first.length, answer: null }
+    const length = messagesFilling(room, scanned.records)
+    if (length === first.length) {
+      return { length, answer: this.#admitRun(session, first, scanned) }
+    }
+    const part = first.slice(0, length)
+    const fitting = this.#decoder.scanMessages(part, session.decode)
+    return { length, answer: fitting === null ? null : this.#admitRun(session, part, fitting) }
+  }
+
+  /** Records that the open batch still takes. */
+  #roomOf(session: SessionRow): number {
+    try {
+      return this.#sessions.batcherForUpload(session).room
+    } catch {
+      // Each of the messages will be told why.
+      return Number.POSITIVE_INFINITY
+    }
+  }
+
+  async #admitRun(
+    session: SessionRow,
+    messages: readonly Uint8Array[],
+    { ids, records, verdict }: ScannedMessages,
+  ): Promise<RunAnswer> {
+    const passage: Passage = {
+      session,
+      wireBytes: messages.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      uploads: messages.length,
+      arrivedAtMs: this.#clock.now(),
+      options: plain,
+    }
+    const answer = this.#tails.has(session.number)
+      ? await (await this.#inOrder(passage, Promise.resolve(verdict))).admitted
+      : await this.#admit(passage, verdict, null, 0)
+    if (answer?.kind !== 'reply') throw new Error('messages that are scanned get a reply')
+    return { ids, records, reply: answer.reply }
+  }
+
   /** `admitted` is null where there is nothing to admit. */
   async #inOrder(
     passage: Passage,
+    decoded: Promise<DecodeVerdict>,
   ): Promise<{ verdict: DecodeVerdict; admitted: Promise<UploadAnswer> | null }> {
-    const { session, input, envelope, options } = passage
+    const { session } = passage
     const before = this.#tails.get(session.number)
     let entered!: () => void
     const tail = new Promise<void>((resolve) => {
@@ -145,15 +211,7 @@ export class UploadService {
     })
     this.#tails.set(session.number, tail)
     try {
-      const verdict = await this.#decoder.decode({
-        body: input.buffer,
-        byteLength: input.byteLength,
-        format: input.format,
-        gzip: input.gzip,
-        envelope,
-        fingerprint: options.idempotencyKey !== null,
-        settings: session.decode,
-      })
+      const verdict = await decoded
       const validationMs = this.#clock.now() - passage.arrivedAtMs
       await before
       const admitted =
@@ -179,7 +237,7 @@ export class UploadService {
   }
 
   async #admit(
-    { session, input, arrivedAtMs, options }: Passage,
+    { session, wireBytes, uploads, arrivedAtMs, options }: Passage,
     verdict: Accepted,
     idempotency: { keyDigest: Uint8Array; fingerprint: Uint8Array } | null,
     validationMs: number,
@@ -188,7 +246,7 @@ export class UploadService {
     const { asJob } = options
     const answer = await batcher.admit({
       arrivedAtMs,
-      wireBytes: input.byteLength,
+      wireBytes,
       received: verdict.received,
       rejected: verdict.rejected,
       content: verdict.content,
@@ -196,10 +254,10 @@ export class UploadService {
       asJob: asJob === null ? null : { ...asJob, validationMs },
     })
     const type = session.type
-    this.#metrics.uploads.inc({ type })
+    this.#metrics.uploads.inc({ type }, uploads)
     this.#metrics.records.inc({ type }, verdict.received - verdict.rejected.count)
     this.#metrics.rejected.inc({ type }, verdict.rejected.count)
-    this.#metrics.bytes.inc({ type }, input.byteLength)
+    this.#metrics.bytes.inc({ type }, wireBytes)
     return answer
   }
 
@@ -214,4 +272,23 @@ export class UploadService {
       fields: { batchId: batchName(batch), ...verdict.fields },
     })
   }
+}
+
+/** How many of the first messages bring so many records or more, or all of them. */
+function messagesFilling(room: number, records: readonly number[]): number {
+  let sum = 0
+  for (const [index, count] of records.entries()) {
+    sum += count
+    if (sum >= room) return index + 1
+  }
+  return records.length
+}
+
+function decodeUpload(
+  { decode }: SessionRow,
+  { buffer, byteLength, format, gzip }: UploadInput,
+  envelope: DecodeUpload['envelope'],
+  fingerprint: boolean,
+): DecodeUpload {
+  return { body: buffer, byteLength, format, gzip, envelope, fingerprint, settings: decode }
 }

@@ -9,7 +9,7 @@ import type { TrafficMeter } from './traffic.ts'
 export type HealthData = TenantEventData<'system.health'>
 
 export interface HealthParts {
-  readonly store: Pick<Store, 'statistics'>
+  readonly store: Pick<Store, 'isFull'>
   readonly memory: Pick<MemoryGauge, 'isShort' | 'usedBytes' | 'bytesMax'>
   readonly traffic: TrafficMeter
   /** Whether memories can be searched. */
@@ -36,7 +36,7 @@ export class Health {
     const { store, memory, search } = this.#parts
     return {
       api: memory.isShort ? 'degraded' : 'healthy',
-      database: store.statistics().isFull ? 'degraded' : 'healthy',
+      database: store.isFull ? 'degraded' : 'healthy',
       search: searchStatuses[search()],
     }
   }

@@ -1,11 +1,19 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { parsedLength } from '../codecs/gzip.ts'
+import {
+  type AcceptedUpload,
+  type ScannedMessages,
+  scanMessages,
+  scanUpload,
+} from '../codecs/telemetry/scan-upload.ts'
 import { retryLater } from '../contracts/errors.ts'
-import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
-import { isCopied } from '../contracts/transfer.ts'
+import type { DecodeSettings, DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
+import { isKept } from '../contracts/transfer.ts'
 import { WorkerFailure } from '../contracts/worker-failure.ts'
 import { limits } from '../limits.ts'
 import type { WorkerPool } from './pool.ts'
+
+export type { ScannedMessages }
 
 interface Waiting {
   readonly upload: DecodeUpload
@@ -32,6 +40,8 @@ export class Decoder {
   readonly #light: Waiting[] = []
   readonly #heavy: Waiting[] = []
   readonly #running = new Set<Promise<void>>()
+  /** Decoded in place in this turn of the event loop. */
+  #turnBytes = 0
   #isHeavyRunning = false
   #closing: Promise<void> | null = null
 
@@ -61,11 +71,21 @@ export class Decoder {
     if (this.waitingUploads >= limits.decodeQueueUploadsMax) {
       return Promise.reject(retryLater('SATURATED'))
     }
+    const verdict = this.decodeInPlace(upload)
+    if (verdict !== null) return Promise.resolve(verdict)
     return new Promise((resolve, reject) => {
       const queue = parsedLength(upload) > limits.lightBodyBytesMax ? this.#heavy : this.#light
-      queue.push({ upload, resolve, reject, isAlone: !isCopied(upload) })
+      queue.push({ upload, resolve, reject, isAlone: !isKept(upload) })
       this.#dispatch()
     })
+  }
+
+  /**
+   * Short JSON messages with telemetry, decoded in place as one upload; null where one of them is anything
+   * else or has something out of the ordinary.
+   */
+  scanMessages(messages: readonly Uint8Array[], settings: DecodeSettings): ScannedMessages | null {
+    return this.#closing === null ? scanMessages(messages, settings) : null
   }
 
   /**
@@ -90,6 +110,25 @@ export class Decoder {
     deadline.abort()
     const waiting = [...this.#heavy.splice(0), ...this.#light.splice(0)]
     for (const { reject } of waiting) reject(retryLater('SHUTTING_DOWN'))
+  }
+
+  /**
+   * A small body is scanned here, which takes less time than the message that would bring it to a thread; but
+   * of many that come in one turn the workers get their share, and nobody waits long. Null where it is to be
+   * decoded by one.
+   */
+  decodeInPlace(upload: DecodeUpload): AcceptedUpload | null {
+    const { body, byteLength, gzip, fingerprint } = upload
+    if (this.#closing !== null) return null
+    if (byteLength > limits.inPlaceBodyBytesMax || gzip || fingerprint) return null
+    if (this.#turnBytes >= limits.inPlaceTurnBytesMax) return null
+    if (this.#turnBytes === 0) {
+      setImmediate(() => {
+        this.#turnBytes = 0
+      })
+    }
+    this.#turnBytes += byteLength
+    return scanUpload(upload, new Uint8Array(body, 0, byteLength))
   }
 
   #dispatch(): void {

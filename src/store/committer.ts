@@ -110,7 +110,7 @@ export class Committer {
     return this.#units
   }
 
-  /** As `StoreStatistics.isFull`. */
+  /** As `Store.isFull`. */
   get isFull(): boolean {
     const roomBytes = this.#room().additionBytes
     return roomBytes <= 0 || (this.#refusedAtBytes !== null && roomBytes <= this.#refusedAtBytes)

@@ -61,10 +61,9 @@ export class Table implements TableReader {
     return bytes === undefined ? null : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
   }
 
-  /** Walks a cursor to the key, because a get would copy the value out. */
+  /** A value that is there is copied for it; a key that is not, as most, costs 1 µs, a cursor 5 µs. */
   has(key: Uint8Array): boolean {
-    const count = this.#lmdb.getKeysCount({ start: key, end: key, inclusiveEnd: true })
-    return count > 0
+    return this.#lmdb.doesExist(key)
   }
 
   entries(range: Range): Iterable<Entry> {

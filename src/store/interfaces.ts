@@ -351,8 +351,6 @@ export interface StoreStatistics {
   /** Bytes of the store's file in use. */
   usedBytes: number
   maxBytes: number
-  /** Writes are refused for want of room, and none has been freed since. */
-  isFull: boolean
   commits: number
   units: number
 }
@@ -401,6 +399,8 @@ export interface Store {
    * a listener that ends the process leaves nothing behind that speaks for the store. One listener.
    */
   onFailure(listener: (failure: StoreFailure) => void): void
+  /** Writes are refused for want of room, and none has been freed since. Cheap to ask, statistics are not. */
+  readonly isFull: boolean
   statistics(): StoreStatistics
   /** Commits what waits, then closes. Idempotent. */
   close(): Promise<void>

@@ -145,5 +145,6 @@ function* limited(entries: Iterable<Entry>, { limit }: Range): Iterable<Entry> {
 
 /** One character a byte: texts of that kind compare as their bytes do, and a Map can look them up. */
 function keyName(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1')
+  const bytes = Buffer.isBuffer(key) ? key : Buffer.from(key.buffer, key.byteOffset, key.byteLength)
+  return bytes.toString('latin1')
 }

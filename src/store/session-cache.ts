@@ -2,8 +2,8 @@ import { limits } from '../limits.ts'
 import type { SessionRow } from './interfaces.ts'
 
 interface CachedSession {
-  readonly row: SessionRow
-  readonly bytes: number
+  row: SessionRow
+  bytes: number
 }
 
 /** What a row takes beside its metadata and its schema: its members, its map entries, its name. */
@@ -11,8 +11,9 @@ const rowBytes = 2_048
 /** An object of short members takes about four times the bytes of its JSON text. */
 const metadataFactor = 4
 
-/** The sessions used last, oldest first, bounded by their number and by about what they take. */
+/** The sessions used last, bounded by their number and by about what they take. */
 export class SessionCache {
+  /** Oldest first, as soon as it is half full. */
   readonly #rows = new Map<number, CachedSession>()
   readonly #numbers = new Map<string, number>()
   #bytes = 0
@@ -29,6 +30,13 @@ export class SessionCache {
   keep(row: SessionRow): void {
     const known = this.#rows.get(row.number)
     const bytes = known !== undefined && sharesSettings(known.row, row) ? known.bytes : size(row)
+    if (known !== undefined && !this.#isNearlyFull) {
+      // Taking its place anew costs more than all else here, and nothing is dropped for long.
+      known.row = row
+      this.#bytes += bytes - known.bytes
+      known.bytes = bytes
+      return
+    }
     if (known !== undefined) this.forget(known.row)
     this.#rows.set(row.number, { row, bytes })
     this.#numbers.set(row.id, row.number)
@@ -38,6 +46,11 @@ export class SessionCache {
       if (oldest === undefined) return
       this.forget(oldest.row)
     }
+  }
+
+  get #isNearlyFull(): boolean {
+    const { sessionCacheMax, sessionCacheBytesMax } = limits
+    return this.#rows.size * 2 > sessionCacheMax || this.#bytes * 2 > sessionCacheBytesMax
   }
 
   forget({ number, id }: SessionRow): void {

@@ -20,7 +20,7 @@ import { numberKey, readNumber, textKey } from './keys.ts'
 import { Repositories } from './repositories.ts'
 
 /** Rises with every change after which an older program would misread what is stored. */
-export const formatVersion = 4
+export const formatVersion = 5
 export const formatKey = textKey('format')
 const secretKey = textKey('secret')
 const secretBytes = 32
@@ -105,11 +105,14 @@ class LmdbStore extends Repositories implements Store {
     return this.tenants.list().map(({ tenant, bytes }) => ({ tenant, bytes }))
   }
 
+  get isFull(): boolean {
+    return this.#committer.isFull
+  }
+
   statistics(): StoreStatistics {
     return {
       usedBytes: this.#database.usedBytes(),
       maxBytes: this.#maxBytes,
-      isFull: this.#committer.isFull,
       commits: this.#committer.commits,
       units: this.#committer.units,
     }

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash, hash, timingSafeEqual } from 'node:crypto'
 import { Refusal } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
 import { type ApiKeyRow, type ApiKeys, type Scope, scopes } from '../store/interfaces.ts'
@@ -67,7 +67,7 @@ export class Authenticator {
     const [key] = offered
     if (key === undefined) return null
     if (offered.size > 1) throw unauthorized('The request bears two different API keys')
-    const digest = createHash('sha256').update(key).digest()
+    const digest = hash('sha256', key, 'buffer')
     const principal = this.#find(digest)
     if (principal === null) throw unauthorized('The API key is unknown or revoked')
     return principal

@@ -1,3 +1,5 @@
+import assert from 'node:assert/strict'
+import { borrowBuffer, copyBytes, returnBuffer } from '../contracts/body-buffers.ts'
 import { giveBack, ownBuffer } from '../contracts/buffers.ts'
 import { Refusal, retryLater } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
@@ -97,8 +99,16 @@ class BackOff {
 export class BodyLease {
   #heldBytes = 0
   #claimedBytes = 0
+  #borrowed: SharedArrayBuffer | null = null
 
   constructor(private readonly budget: BodyBudget) {}
+
+  /** Once a lease: a buffer that goes back with it, null where a body is too large for that. */
+  borrow(bytes: number): SharedArrayBuffer | null {
+    assert(this.#borrowed === null, 'a lease is for one body')
+    this.#borrowed = borrowBuffer(bytes)
+    return this.#borrowed
+  }
 
   /** Keeps room for bytes to come. Throws Refusal `SATURATED` where there is none. */
   claim(bytes: number): void {
@@ -131,12 +141,14 @@ export class BodyLease {
     this.unclaim()
     if (this.#heldBytes > 0) this.budget.release(this.#heldBytes)
     this.#heldBytes = 0
+    if (this.#borrowed !== null) returnBuffer(this.#borrowed)
+    this.#borrowed = null
   }
 }
 
 export interface Body {
-  /** Its own buffer, not shared with anything. */
-  readonly buffer: ArrayBuffer
+  /** Shared where it is borrowed: then it goes back with the lease. */
+  readonly buffer: ArrayBuffer | SharedArrayBuffer
   readonly byteLength: number
 }
 
@@ -184,7 +196,7 @@ export class BodyReader {
       lease.claim(contentLength)
       this.#claiming.add(arrival)
     }
-    const target = contentLength === null ? new Gathered() : new Sized(contentLength)
+    const target = contentLength === null ? new Gathered() : new Sized(contentLength, lease)
     return new Promise((resolve, reject) => {
       let settled = false
       const settle = (finish: () => void) => {
@@ -232,20 +244,21 @@ export class BodyReader {
 /** A body of known length is copied once, to its place. */
 class Sized {
   byteLength = 0
-  readonly #bytes: Uint8Array<ArrayBuffer>
+  readonly #buffer: ArrayBuffer | SharedArrayBuffer
+  readonly #bytes: Buffer
 
-  constructor(bytes: number) {
-    const isSmall = bytes < limits.mappedBufferBytesMin
-    this.#bytes = isSmall ? unzeroed(bytes) : new Uint8Array(ownBuffer(bytes))
+  constructor(bytes: number, lease: BodyLease) {
+    this.#buffer = lease.borrow(bytes) ?? ownBuffer(bytes)
+    this.#bytes = Buffer.from(this.#buffer)
   }
 
   add(chunk: Uint8Array): void {
-    this.#bytes.set(chunk, this.byteLength)
+    copyBytes(chunk, this.#bytes, this.byteLength)
     this.byteLength += chunk.byteLength
   }
 
   body(): Body {
-    return { buffer: this.#bytes.buffer, byteLength: this.byteLength }
+    return { buffer: this.#buffer, byteLength: this.byteLength }
   }
 }
 

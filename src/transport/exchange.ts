@@ -33,6 +33,7 @@ export interface Exchange {
   readonly query: string
   /** Names in lower case; a repeated header's values are joined by ', '. */
   readonly headers: ReadonlyMap<string, string>
+  /** Empty once it is closed. */
   readonly remoteAddress: string
   readonly framing: Framing
   /** Null where the framing is not `length`. */

@@ -51,10 +51,10 @@ export interface TicketDesk {
   issue(principal: Principal, path: string): { ticket: string; expiresAt: string }
 }
 
-/** A body in memory: its own buffer, for transfer. */
+/** A body in memory. A shared buffer is the handler's until it settles, any other for good. */
 export interface UploadBody {
   readonly kind: 'bytes'
-  readonly buffer: ArrayBuffer
+  readonly buffer: ArrayBuffer | SharedArrayBuffer
   readonly byteLength: number
   readonly format: 'json' | 'msgpack'
   readonly gzip: boolean

@@ -30,15 +30,16 @@ import {
 import { RateLimiter, type RateState, rateHeaders, rateLimitExceeded } from './rate-limit.ts'
 import { errorReply, valueReply } from './reply.ts'
 import { ReplyLease } from './reply-lease.ts'
+import { contextMaker } from './request-context.ts'
 import {
   type FileBody,
   type Principal,
   Reply,
-  type RequestContext,
   type Route,
   SessionEventStream,
   SessionSocket,
   TenantEventStream,
+  type TicketDesk,
   type UploadBody,
 } from './route.ts'
 import { type CompiledRoute, type PathParams, RouteTable } from './route-table.ts'
@@ -92,6 +93,10 @@ export class Router {
   readonly #bodies: BodyReader
   readonly #files: FileReader
   readonly #replies: BodyBudget
+  readonly #context: ReturnType<typeof contextMaker>
+  readonly #ticketDesk: TicketDesk = {
+    issue: (asking, path) => this.issueTicket(asking, path),
+  }
   readonly #idPrefix = randomBytes(6).toString('base64url')
   #requests = 0
   #open = 0
@@ -102,6 +107,7 @@ export class Router {
     const { config, store } = parts.services
     this.#parts = parts
     this.#services = parts.services
+    this.#context = contextMaker(parts.services)
     this.table = new RouteTable(parts.routes)
     this.#tickets = new Tickets(store.secret, parts.authenticator)
     this.#tenantLimiter = new RateLimiter(config.rateLimit)
@@ -350,7 +356,7 @@ export class Router {
     const gzip = isGzip(exchange.headers)
     const bytesMax = limits.requestBodyBytesMax
     const parse = (body: Body): unknown => {
-      const raw = new Uint8Array(body.buffer, 0, body.byteLength)
+      const raw = Uint8Array.from(new Uint8Array(body.buffer, 0, body.byteLength))
       const bytes = gzip ? inflate(raw, bytesMax) : raw
       return checkBody === null ? undefined : readJsonBody(bytes, checkBody, isOptional)
     }
@@ -375,7 +381,11 @@ export class Router {
   ): void {
     let result: unknown
     try {
-      result = route.handle(input, this.#context(call, principal, upload))
+      const { exchange, requestId, reply } = call
+      const tickets = this.#ticketDesk
+      const baseUrl = () => this.#baseUrl(exchange)
+      const parts = { exchange, requestId, reply, principal, tickets, baseUrl, upload }
+      result = route.handle(input, this.#context(parts))
     } catch (error) {
       this.#fail(call, error, lease)
       return
@@ -388,27 +398,6 @@ export class Router {
       (value) => this.#finish(call, principal, value, lease),
       (error) => this.#fail(call, error, lease),
     )
-  }
-
-  #context(call: Call, principal: Principal, upload: UploadBody | FileBody | null): RequestContext {
-    const { exchange, requestId } = call
-    return {
-      ...this.#services,
-      requestId,
-      principal,
-      tenant: principal.tenant,
-      user: principal.user,
-      keyId: principal.keyId,
-      headers: exchange.headers,
-      baseUrl: this.#baseUrl(exchange),
-      get signal() {
-        return exchange.signal
-      },
-      isHead: exchange.method === 'HEAD',
-      hold: (bytes) => call.reply.grow(bytes),
-      tickets: { issue: (asking, path) => this.issueTicket(asking, path) },
-      upload,
-    }
   }
 
   #baseUrl(exchange: Exchange): string {

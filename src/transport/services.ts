@@ -4,6 +4,7 @@ import type { DeadLetterService } from '../ingest/dead-letters.ts'
 import type { JobService } from '../ingest/job-service.ts'
 import type { JobWatch } from '../ingest/job-watch.ts'
 import type { MediaJobService } from '../ingest/media-jobs.ts'
+import type { RecordAggregator } from '../ingest/record-aggregator.ts'
 import type { RecordReader } from '../ingest/record-reader.ts'
 import type { SessionService } from '../ingest/sessions.ts'
 import type { Spool } from '../ingest/spool.ts'
@@ -24,6 +25,7 @@ export interface Services {
   readonly sessions: SessionService
   readonly uploads: UploadService
   readonly records: RecordReader
+  readonly aggregates: RecordAggregator
   readonly deadLetters: DeadLetterService
   readonly spool: Spool
   /** Takes spooled files over as jobs. */

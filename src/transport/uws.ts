@@ -175,7 +175,6 @@ class UwsExchange implements Exchange {
   readonly path: string
   readonly query: string
   readonly headers: ReadonlyMap<string, string>
-  readonly remoteAddress: string
   readonly framing: Framing
   readonly contentLength: number | null
   readonly #listeners: (() => void)[] = []
@@ -208,8 +207,12 @@ class UwsExchange implements Exchange {
     this.framing = framing(headers, lengths)
     this.#bodyTaken = this.framing === 'empty'
     this.contentLength = this.framing === 'length' ? Number(headers.get('content-length')) : null
-    this.remoteAddress = Buffer.from(res.getRemoteAddressAsText()).toString('latin1')
     res.onAborted(() => this.#abort())
+  }
+
+  get remoteAddress(): string {
+    if (this.#done) return ''
+    return Buffer.from(this.res.getRemoteAddressAsText()).toString('latin1')
   }
 
   get isOpen(): boolean {

@@ -7,6 +7,7 @@ import { type EndSession as EndOptions, EndSession } from '../contracts/http.ts'
 import type { MessageId } from '../contracts/tasks.ts'
 import type { EndReason, SubscribeOptions, Subscription } from '../events/hub.ts'
 import { sessionEnded } from '../ingest/session-report.ts'
+import type { RunAnswer } from '../ingest/uploads.ts'
 import { limits } from '../limits.ts'
 import type { SessionRow } from '../store/interfaces.ts'
 import { type Authenticator, holdsScope, scopeMissing, subprotocolKey } from './auth.ts'
@@ -78,8 +79,8 @@ export class SessionSockets {
     this.#pending += 1
   }
 
-  ended(): void {
-    this.#pending -= 1
+  ended(messages: number): void {
+    this.#pending -= messages
     if (this.#pending === 0) this.#answered?.()
   }
 
@@ -114,6 +115,12 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
   #slow = false
   /** Set once the connection is to be closed as soon as its open messages are answered. */
   #closing: { readonly code: number; readonly reason: string } | null = null
+  /** Messages of this turn of the event loop that may become one upload. */
+  #run: {
+    readonly messages: Uint8Array<ArrayBuffer>[]
+    readonly lease: BodyLease
+    bytes: number
+  } | null = null
   /** Events go out in the encoding of what the client sent last. */
   #isBinary = false
 
@@ -164,8 +171,10 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
       this.#reject(peekId(bytes, isBinary), refusal, isBinary)
       return
     }
+    const joinsRun = this.#joinsRun(bytes.byteLength, isBinary)
+    if (!joinsRun) this.#endRun()
     const { budget } = this.all.parts
-    const lease = budget.lease()
+    const lease = this.#run?.lease ?? budget.lease()
     try {
       budget.requireMemory(bytes.byteLength)
       lease.grow(bytes.byteLength + limits.webSocketMessageOverheadBytes)
@@ -176,8 +185,39 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
     }
     this.#pending += 1
     this.all.began()
+    if (this.#pending >= limits.webSocketPendingMessagesMax / 2) this.#tellSlow(isBinary)
     // The library's buffer ends with this call; the copy is the worker's by transfer.
-    void this.#handle(bytes.slice(0), isBinary, lease)
+    if (joinsRun) this.#extendRun(bytes.slice(0), lease)
+    else void this.#handle(bytes.slice(0), isBinary).finally(() => lease.release())
+  }
+
+  /** What decides that a message is no upload, or one for a worker, needs no look at its bytes. */
+  #joinsRun(byteLength: number, isBinary: boolean): boolean {
+    const isShort = byteLength <= limits.inPlaceBodyBytesMax
+    return (
+      isShort && !isBinary && this.row.type === 'telemetry' && this.principal.scopes.has('ingest')
+    )
+  }
+
+  #extendRun(buffer: ArrayBuffer, lease: BodyLease): void {
+    if (this.#run === null) {
+      this.#run = { messages: [], lease, bytes: 0 }
+      // All that the sockets have brought in this turn has come by then.
+      setImmediate(() => this.#endRun())
+    }
+    const run = this.#run
+    run.messages.push(new Uint8Array(buffer))
+    run.bytes += buffer.byteLength
+    const { webSocketRunMessagesMax, webSocketRunBytesMax } = limits
+    const isFull = run.messages.length === webSocketRunMessagesMax
+    if (isFull || run.bytes >= webSocketRunBytesMax) this.#endRun()
+  }
+
+  /** Hands on what has gathered, before anything that came after it. */
+  #endRun(): void {
+    const run = this.#run
+    this.#run = null
+    if (run !== null) void this.#handleRun(run.messages).finally(() => run.lease.release())
   }
 
   drained(): void {
@@ -217,18 +257,47 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
     return null
   }
 
-  async #handle(buffer: ArrayBuffer, isBinary: boolean, lease: BodyLease): Promise<void> {
+  async #handleRun(messages: readonly Uint8Array<ArrayBuffer>[]): Promise<void> {
+    const { uploads } = this.all.parts.services
+    const answered: Promise<void>[] = []
+    for (let at = 0; at < messages.length; ) {
+      const { length, answer } = uploads.run(this.row, messages.slice(at))
+      const part = messages.slice(at, at + length)
+      at += length
+      if (answer !== null) answered.push(this.#acknowledge(answer, part))
+      else for (const { buffer } of part) answered.push(this.#handle(buffer, false))
+    }
+    await Promise.all(answered)
+  }
+
+  async #acknowledge(
+    answer: Promise<RunAnswer>,
+    messages: readonly Uint8Array<ArrayBuffer>[],
+  ): Promise<void> {
+    try {
+      this.#write(acks(await answer))
+    } catch (error) {
+      for (const { buffer } of messages) this.#reject(peekId(buffer, false), error, false)
+    } finally {
+      this.#answered(messages.length, false)
+    }
+  }
+
+  async #handle(buffer: ArrayBuffer, isBinary: boolean): Promise<void> {
     try {
       await this.#outcome(buffer, isBinary)
     } catch (error) {
       this.#reject(null, error, isBinary)
     } finally {
-      lease.release()
-      this.#pending -= 1
-      this.all.ended()
-      this.#tellGo(isBinary)
-      if (this.#closing !== null) this.#whenAnswered(this.#closing.code, this.#closing.reason)
+      this.#answered(1, isBinary)
     }
+  }
+
+  #answered(messages: number, isBinary: boolean): void {
+    this.#pending -= messages
+    this.all.ended(messages)
+    this.#tellGo(isBinary)
+    if (this.#closing !== null) this.#whenAnswered(this.#closing.code, this.#closing.reason)
   }
 
   async #outcome(buffer: ArrayBuffer, isBinary: boolean): Promise<void> {
@@ -237,7 +306,6 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
       await this.#withoutIngest(buffer, isBinary)
       return
     }
-    if (this.#pending >= limits.webSocketPendingMessagesMax / 2) this.#tellSlow(isBinary)
     const outcome = await uploads.message(this.row, {
       buffer,
       byteLength: buffer.byteLength,
@@ -326,6 +394,27 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
     if (!taken) this.all.parts.readers.hold(this, this.#socket?.bufferedBytes ?? 0)
     return taken
   }
+}
+
+/** The acknowledgement of each message of a run. */
+function acks({ ids, records, reply }: RunAnswer): string[] {
+  const isQueued = reply.recordsQueued > 0
+  const end = (count: number): string => {
+    const [processed, queued] = isQueued ? [0, count] : [count, 0]
+    const counts = { recordsReceived: count, recordsProcessed: processed, recordsQueued: queued }
+    return JSON.stringify({ ...reply, ...counts }).slice(1)
+  }
+  // All but the id is mostly the same.
+  let endRecords = 1
+  let endText = end(1)
+  return ids.map((id, index) => {
+    const count = records[index] as number
+    if (count !== endRecords) {
+      endRecords = count
+      endText = end(count)
+    }
+    return `{"type":"ack","id":${typeof id === 'number' ? id : JSON.stringify(id)},${endText}`
+  })
 }
 
 /**

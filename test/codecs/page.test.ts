@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { mergePages, PageBuilder } from '../../src/codecs/telemetry/page-builder.ts'
 import type { PageValue } from '../../src/codecs/telemetry/page-format.ts'
-import { openPage } from '../../src/codecs/telemetry/page-reader.ts'
+import { countRows, openPage } from '../../src/codecs/telemetry/page-reader.ts'
 import { readRecords } from '../../src/codecs/telemetry/read.ts'
 import type { EncodedPage } from '../../src/contracts/tasks.ts'
 
@@ -41,11 +41,20 @@ function decode(bytes: Uint8Array): Row[] {
   return rows
 }
 
-const number = fc.double({ noNaN: true, noDefaultInfinity: true })
+const anyDouble = fc.double({ noNaN: true, noDefaultInfinity: true })
+/** Integers over a power of ten, from one byte's range to beyond what a page keeps so. */
+const decimal = fc
+  .tuple(
+    fc.oneof(fc.integer({ min: -300, max: 300 }), fc.integer(), fc.maxSafeInteger()),
+    fc.nat({ max: 12 }),
+  )
+  .map(([whole, decimals]) => whole / 10 ** decimals)
+const number = fc.oneof(anyDouble, decimal)
 const value = fc.oneof(
   number,
   fc.constantFrom(-0, Number.MIN_VALUE, Number.MAX_VALUE, -Number.MAX_VALUE),
   fc.string({ unit: 'grapheme', maxLength: 20 }),
+  fc.constantFrom('', 'ok', 'warning', 'wärning', 'a state of many more than eight bytes'),
   fc.boolean(),
   fc.constant(null),
 )
@@ -110,24 +119,31 @@ test('a page tells its hash, its number of records and its time range', () => {
   assert.equal(page.toMs, 5_000.251)
 })
 
+test('a page tells what its values take once it is opened', () => {
+  const values = { a: 1, s: 'four' }
+  const rows = Array.from({ length: 1_000 }, (_, ms) => ({ ms, us: 0, values }))
+  const { bytes, openBytes } = encode(rows)
+  // Time and number as doubles, the string, and a byte a row that tells what it is, of either column.
+  assert.equal(openBytes, 1_000 * (8 + 8 + 4 + 2))
+  assert.ok(bytes.length < 3_000, `${bytes.length} bytes`)
+})
+
 test('bytes and hash of a page own their buffers, as a transfer needs', () => {
   const { bytes, hash } = encode([{ ms: 0, us: 0, values: { a: 1 } }])
   assert.equal(bytes.buffer.byteLength, bytes.byteLength)
   assert.equal(hash.buffer.byteLength, 32)
 })
 
-test('a column of numbers lies in the page as doubles that need no copy', () => {
+test('a column of any doubles lies in the page as doubles that need no copy', () => {
   const rows = Array.from({ length: 1_000 }, (_, index) => ({
     ms: index,
     us: 0,
-    values: { odd: 'text', a: index / 8 },
+    values: { odd: 'text', a: Math.sqrt(index) },
   }))
   const { bytes } = encode(rows)
-  const page = openPage(bytes)
-  const column = page.columns[1]
+  const column = openPage(bytes).columns[1]
   assert.ok(column?.isDense)
   assert.equal(column.numbers.buffer, bytes.buffer)
-  assert.equal(page.ms.buffer, bytes.buffer)
   assert.deepStrictEqual(
     column.numbers,
     Float64Array.from(rows, ({ values }) => values.a),
@@ -253,19 +269,35 @@ test('any damage lets merging and reading end with an Error or something to show
   )
 })
 
-test('counts beyond the bytes are refused before anything is made of them', () => {
+test('counts and forms that cannot be are refused before anything is made of them', () => {
   const { bytes } = encode([
-    { ms: 0, us: 0, values: { a: 1 } },
-    { ms: 1, us: 0, values: { a: 2 } },
+    { ms: 0, us: 0, values: { a: 1, s: 'ok' } },
+    { ms: 1, us: 0, values: { a: 2, s: 'ok' } },
+    { ms: 5, us: 0, values: { a: 9, s: 'other' } },
   ])
-  // Rows and columns, then the column's name, entries, numbers, strings and text.
-  for (const at of [4, 8, 36, 40, 44, 48, 52]) {
+  // Rows and columns, the form of the times and, after them, the head and form of the first column.
+  for (const at of [4, 8, 16, 40, 44, 48, 52, 56]) {
     for (const lie of [0xffff_ffff, 0x8000_0000, 0x2000_0000, 1_000]) {
       const lying = bytes.slice()
       new DataView(lying.buffer).setUint32(at, lie, true)
-      assert.throws(() => openPage(lying), /damaged page/)
+      assert.throws(() => openPage(lying), /damaged page/, `${lie} at ${at}`)
     }
   }
+  for (const least of [Number.NaN, Number.POSITIVE_INFINITY, 0.5, 2 ** 53]) {
+    const lying = bytes.slice()
+    new DataView(lying.buffer).setFloat64(24, least, true)
+    assert.throws(() => openPage(lying), /damaged page: its time has numbers from/)
+  }
+})
+
+test('rows that take no bytes are refused where they are more than any batch has', () => {
+  const { bytes } = encode([
+    { ms: 0, us: 0, values: {} },
+    { ms: 1, us: 0, values: {} },
+  ])
+  new DataView(bytes.buffer).setUint32(4, 2 ** 31, true)
+  assert.throws(() => openPage(bytes), /damaged page: it has 2147483648 rows/)
+  assert.throws(() => countRows(bytes), /damaged page: it has 2147483648 rows/)
 })
 
 test('a column that stands twice is damage', () => {

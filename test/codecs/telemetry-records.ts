@@ -21,11 +21,25 @@ export function buildPage(records: readonly PageRecord[]): EncodedPage {
 
 const text = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 12 }),
-  fc.constantFrom('', ',', '"', '\r\n', '"quoted", and more\n', '\u2028', '=1+1', 'null', ' a '),
+  fc.constantFrom(
+    'ok',
+    '',
+    ',',
+    '"',
+    '\r\n',
+    '"quoted", and more\n',
+    '\u2028',
+    '=1+1',
+    'null',
+    ' a ',
+  ),
 )
 const number = fc.oneof(
   fc.double({ noNaN: true, noDefaultInfinity: true }),
   fc.integer(),
+  fc
+    .tuple(fc.oneof(fc.integer({ min: -5_000, max: 5_000 }), fc.integer()), fc.nat({ max: 9 }))
+    .map(([whole, decimals]) => whole / 10 ** decimals),
   fc.constantFrom(-0, 0, 5e-324, -5e-324, Number.MAX_VALUE, 2 ** 53 + 2, 0.1 + 0.2, 1e21, 1e-7),
 )
 /** All numbers, so that columns are dense as often as not. */
@@ -47,12 +61,19 @@ const name = fc
   .filter((given) => given !== '__proto__')
 
 const values = fc.oneof(
-  // The same numbers in every record: dense columns.
+  // The same fields in every record: dense columns.
   fc.tuple(number, number).map(
     ([a, b]) =>
       new Map<string, PageValue>([
         ['a', a],
         ['b', b],
+      ]),
+  ),
+  fc.integer({ min: -99_999, max: 99_999 }).map(
+    (whole) =>
+      new Map<string, PageValue>([
+        ['c', whole / 1_000],
+        ['a', 21.5],
       ]),
   ),
   fc.array(fc.tuple(name, anyValue), { maxLength: 5 }).map((pairs) => new Map(pairs)),

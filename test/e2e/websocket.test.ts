@@ -128,6 +128,45 @@ test('uploads that are not waited for are each acknowledged once and kept in ord
   )
 })
 
+test('messages that come together share batches, and each is told of its own', async (t) => {
+  const { client } = await startServer(t)
+  const settings = { sessionType: 'telemetry', batchSize: 100, maxConcurrentBatches: 1 } as const
+  const session = await client.start(settings)
+  const socket = await openSocket(session.websocketUrl, client.headers)
+  const wrong = 150
+  const idOf = (n: number) => (n % 3 === 0 ? `m${n}` : n)
+  const sent = Array.from({ length: 420 }, (_, n) => records(1 + (n % 2), 2 * n))
+  for (const [n, good] of sent.entries()) {
+    const bad = [{ timestamp: 'now', values: {} }]
+    socket.send({ type: 'telemetry', id: idOf(n), records: n === wrong ? bad : good })
+    if (n === 200) socket.send({ type: 'ping', id: 'ping' })
+  }
+  await socket.message('pong', 'ping')
+  for (const [n, { length }] of sent.entries()) {
+    const reply = await socket.answer(idOf(n))
+    assert.equal(reply.type, n === wrong ? 'rejected' : 'ack', `message ${n}`)
+    if (n === wrong) continue
+    conforming(UploadReply, reply)
+    assert.equal(reply.recordsReceived, length)
+    assert.equal(Number(reply.recordsProcessed) + Number(reply.recordsQueued), length)
+  }
+  const answers = socket.messages.items.filter(({ type }) => type === 'ack' || type === 'rejected')
+  assert.equal(answers.length, 420, 'one answer each')
+  await client.end(session.sessionId)
+  const stored = (await client.records(session.sessionId)).map(({ values }) => values.n)
+  const expected = sent.flatMap((good, n) => (n === wrong ? [] : good))
+  assert.deepEqual(
+    stored,
+    expected.map((record) => (record as { values: { n: number } }).values.n),
+  )
+  const { atoms } = (await client.get(client.session(session.sessionId, 'atoms'))).json as {
+    atoms: { metadata: { recordCount: number } }[]
+  }
+  // A message may bring the last batch of a hundred one record more.
+  for (const { metadata } of atoms) assert(metadata.recordCount <= 101, 'batches are no larger')
+  assert(atoms.length >= 6)
+})
+
 test('frames go through a WebSocket as msgpack, byte for byte', async (t) => {
   const frames = await clipFrames(t, 3)
   const { client } = await startServer(t)

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { Refusal } from '../../src/contracts/errors.ts'
 import { tester } from '../support/actors.ts'
-import { openIngest, testRecords } from '../support/ingest.ts'
+import { openIngest, type TestRecord, testRecords } from '../support/ingest.ts'
 
 test('uploads smaller than a batch are queued, the one that fills it waits for all of it', async (t) => {
   const ingest = await openIngest(t)
@@ -140,9 +140,8 @@ test('a full store refuses with 507, keeps nothing of the upload, and everything
   let acknowledged = 0
   let refusal: unknown
   for (let upload = 0; upload < 100 && refusal === undefined; upload += 1) {
-    const sent = testRecords(10_000, upload * 10_000)
     try {
-      await ingest.upload(session, { records: sent })
+      await ingest.upload(session, { records: bulkyRecords(10_000, upload * 10_000) })
       acknowledged += 10_000
     } catch (error) {
       refusal = error
@@ -155,8 +154,16 @@ test('a full store refuses with 507, keeps nothing of the upload, and everything
   assert.equal(row.recordsReceived, acknowledged)
   assert.equal(row.atomsCreated, acknowledged)
   assert.equal(row.recordsQueued, 0)
-  assert.deepEqual(await ingest.readAll(session), testRecords(acknowledged))
+  assert.deepEqual(await ingest.readAll(session), bulkyRecords(acknowledged))
 })
+
+/** Of values that a page keeps as they are. */
+function bulkyRecords(count: number, first = 0): TestRecord[] {
+  return testRecords(count, first).map(({ timestamp }, index) => ({
+    timestamp,
+    values: { temperature: Math.sqrt(first + index) },
+  }))
+}
 
 test('a batch closes before its pages would take more memory than a merge may', async (t) => {
   const ingest = await openIngest(t)

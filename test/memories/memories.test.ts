@@ -429,7 +429,7 @@ test('small memories go from a full store too, though their events take more tha
   )
   // What is kept for removals is no room for anything else.
   await assert.rejects(memories.create(ada, { content: 'x' }), { code: 'STORE_FULL' })
-  assert.ok(store.statistics().isFull)
+  assert.ok(store.isFull)
 })
 
 test('a search gives the memories that match and is told of with its filters', async (t) => {

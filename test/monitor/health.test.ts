@@ -67,7 +67,7 @@ test('a full store is a degraded database', async (t) => {
   const { store, health, fill } = await openMonitor(t, { maxBytes: limits.storeBytesMaxMin })
   assert.equal(health.services().database, 'healthy')
   await fill()
-  assert.ok(store.statistics().isFull)
+  assert.ok(store.isFull)
   assert.equal(health.services().database, 'degraded')
   assert.equal(health.read().status, 'degraded')
 })

@@ -52,14 +52,15 @@ function open(
   return { decoder, taskSizes: pool.taskSizes }
 }
 
+/** Asked for its fingerprint, a small body goes to a worker as a large one does. */
 function telemetry(records: number, seed = 0): DecodeUpload {
-  return uploadOf('telemetry', telemetryDocument(records, seed))
+  return { ...uploadOf('telemetry', telemetryDocument(records, seed)), fingerprint: true }
 }
 
 function marked(fault: InflictedFault, times: number | 'always', spareBytes = 0): DecodeUpload {
   const text = markText({ task: 'decode', fault, times, name: 'mark' })
   const record = { timestamp: '2025-01-20T10:30:00Z', values: { fault: text } }
-  return uploadOf('telemetry', { records: [record] }, { spareBytes })
+  return { ...uploadOf('telemetry', { records: [record] }, { spareBytes }), fingerprint: true }
 }
 
 /** A body of more than `limits.lightBodyBytesMax`, inflated. */
@@ -68,6 +69,24 @@ function wide(gzip: boolean): DecodeUpload {
   const record = { timestamp: '2025-01-20T10:30:00Z', values }
   return uploadOf('telemetry', { records: Array.from({ length: 4_000 }, () => record) }, { gzip })
 }
+
+test('a small body of plain records is decoded in place, anything else by a worker', async (t) => {
+  const { decoder, taskSizes } = open(t)
+  const small = uploadOf('telemetry', telemetryDocument(10))
+  const inPlace = await decoder.decode(small)
+  assert.deepEqual(taskSizes, [])
+  const byWorker = await decoder.decode({ ...small, fingerprint: true })
+  assert.deepEqual(taskSizes, [1])
+  assert(inPlace.kind === 'accepted' && inPlace.content.kind === 'page')
+  assert(byWorker.kind === 'accepted' && byWorker.content.kind === 'page')
+  assert.equal(inPlace.received, 10)
+  assert.deepEqual(inPlace.content.page.bytes, byWorker.content.page.bytes)
+  const large = telemetryDocument(Math.ceil(limits.inPlaceBodyBytesMax / 50))
+  assert.equal((await decoder.decode(uploadOf('telemetry', large))).kind, 'accepted')
+  const wrong = uploadOf('telemetry', { records: [{ timestamp: 'yesterday', values: {} }] })
+  assert.equal((await decoder.decode(wrong)).kind, 'refused')
+  assert.deepEqual(taskSizes, [1, 1, 1])
+})
 
 test('a lone upload goes at once, by itself', async (t) => {
   const { decoder, taskSizes } = open(t)

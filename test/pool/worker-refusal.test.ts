@@ -4,6 +4,7 @@ import { type TestContext, test } from 'node:test'
 import {
   type FaultMark,
   faultsFolderVariable,
+  longValues,
   markText,
   taskTimeoutVariable,
 } from '../support/faulty-mark.ts'
@@ -28,7 +29,7 @@ async function startSession(server: TestServer): Promise<string> {
 
 function marked(task: FaultMark['task'], times: FaultMark['times']): { records: unknown[] } {
   const mark = markText({ task, fault: 'throw', times, name: task })
-  return { records: [{ timestamp: 0, values: { fault: mark } }] }
+  return { records: [{ timestamp: 0, values: { fault: mark, ...longValues() } }] }
 }
 
 test('an upload whose worker fails is refused as one to send again, and leaves nothing', async (t) => {

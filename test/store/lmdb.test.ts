@@ -249,5 +249,5 @@ test('a store of a newer format is refused', async (t) => {
   const database = new Database({ path, flush: true, maxBytes: MiB })
   await database.apply([{ table: 'meta', key: textKey('format'), value: numberKey(99) }])
   await database.close()
-  assert.throws(() => openFlushed(path), /has format 99, this program reads format 4/)
+  assert.throws(() => openFlushed(path), /has format 99, this program reads format 5/)
 })

@@ -6,7 +6,7 @@ import codec from '../../workers/codec.ts'
 import { type FaultMark, faultsFolderVariable, type InflictedFault } from './faulty-mark.ts'
 
 const markPattern =
-  /fault:(?:decode|merge|read|select|analyse|cut):(?:exit|throw|heap|hang|pause):(?:always|\d+):[\w-]+;/g
+  /fault:(?:decode|merge|read|aggregate|select|analyse|cut):(?:exit|throw|heap|hang|pause):(?:always|\d+):[\w-]+;/g
 
 /** How long a `pause` keeps its thread from everything else. */
 const pauseMs = 300
@@ -44,6 +44,10 @@ function bytesOf(task: WorkerTask): Uint8Array[] {
       return [...task.pages]
     case 'read':
       return task.blocks.map(({ bytes }) => bytes)
+    case 'aggregate':
+      return [new Uint8Array(task.buffer)]
+    case 'combine':
+      return []
     case 'select':
       return task.frames.flatMap(({ bytes }) => bytes ?? [])
     case 'analyse':

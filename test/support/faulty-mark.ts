@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { WorkerTask } from '../../src/contracts/tasks.ts'
+import { limits } from '../../src/limits.ts'
 
 /** What the thread really does; `pause` is no fault, it only takes its time. */
 export type InflictedFault = 'exit' | 'throw' | 'heap' | 'hang' | 'pause'
@@ -25,6 +26,13 @@ export const faultyWorkerFile = new URL('./faulty-worker.cjs', import.meta.url)
 
 export function markText({ task, fault, times, name }: FaultMark): string {
   return `fault:${task}:${fault}:${times}:${name};`
+}
+
+/** Values that make a body so long that it is decoded by a worker and not in place. */
+export function longValues(): Record<string, string> {
+  const text = ' '.repeat(limits.stringValueBytesMax)
+  const values = Math.ceil(limits.inPlaceBodyBytesMax / text.length)
+  return Object.fromEntries(Array.from({ length: values }, (_, n) => [`long ${n}`, text]))
 }
 
 /** How many tasks have borne the mark of this name. */

@@ -10,6 +10,7 @@ import { DeadLetterService } from '../../src/ingest/dead-letters.ts'
 import { IdempotentUploads } from '../../src/ingest/idempotency.ts'
 import { JobService } from '../../src/ingest/job-service.ts'
 import { MediaJobService } from '../../src/ingest/media-jobs.ts'
+import { RecordAggregator } from '../../src/ingest/record-aggregator.ts'
 import { RecordReader } from '../../src/ingest/record-reader.ts'
 import { SessionService } from '../../src/ingest/sessions.ts'
 import { Spool } from '../../src/ingest/spool.ts'
@@ -78,6 +79,7 @@ export async function openIngest(
   const uploads = new UploadService({ sessions, decoder, idempotency, clock, metrics, log })
   const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
+  const aggregates = new RecordAggregator({ store, pool, workers: 2 })
   const hub = new EventHub(store)
   const spool = await Spool.open({
     folder: join(path, 'spool'),
@@ -115,6 +117,7 @@ export async function openIngest(
     uploads,
     deadLetters,
     records,
+    aggregates,
     hub,
     spool,
     mediaJobs,

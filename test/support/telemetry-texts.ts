@@ -25,7 +25,60 @@ const exponent = fc.oneof(
       .map((parts) => parts.join('')),
   },
 )
+/** Double number `bits` of the positive ones, as a whole number times a power of two. */
+function partsOf(bits: bigint): [whole: bigint, power: number] {
+  const exponent = Number(bits >> 52n)
+  const fraction = bits & ((1n << 52n) - 1n)
+  return exponent === 0 ? [fraction, -1074] : [fraction | (1n << 52n), exponent - 1075]
+}
+
+/** The number exactly halfway between a double and the next, or a digit off it, or cut after some digits. */
+const halfwayText = fc
+  .tuple(
+    fc.oneof(
+      fc.bigInt({ min: 0n, max: (2046n << 52n) - 1n }),
+      fc.bigInt({ min: 1000n << 52n, max: 1100n << 52n }),
+      fc.bigInt({ min: 0n, max: 1n << 54n }),
+    ),
+    fc.constantFrom(-1n, 0n, 0n, 1n),
+    fc.constantFrom('', '', '0', '1', '0'.repeat(30)),
+    fc.oneof(fc.constant(1_000), fc.integer({ min: 15, max: 25 })),
+  )
+  .map(([bits, off, more, most]) => {
+    const [whole, power] = partsOf(bits)
+    const odd = 2n * whole + 1n
+    const fives = power > 0 ? 0 : 1 - power
+    const exact = power > 0 ? odd << BigInt(power - 1) : odd * 5n ** BigInt(fives)
+    const text = `${exact + off}${more}`
+    const kept = text.slice(0, most)
+    const exponent = text.length - kept.length - more.length - fives
+    const isPointed = kept.length > 1 && exact % 3n === 0n
+    return isPointed
+      ? `${kept[0]}.${kept.slice(1)}e${exponent + kept.length - 1}`
+      : `${kept}e${exponent}`
+  })
+const deepText = fc
+  .tuple(whole, fraction, fc.integer({ min: -420, max: 320 }))
+  .map(([digits, part, power]) => `${digits}${part}e${power}`)
+const longText = fc
+  .tuple(digits(900), fc.boolean(), fc.integer({ min: -1_000, max: 100 }))
+  .map(([text, isPart, power]) => (isPart ? `0.${text}e${power}` : `1${text}e${power}`))
+/** Of every length around those that are read at once. */
+const shortText = fc
+  .tuple(fc.constantFrom('', '-'), digits(9), digits(10), fc.boolean())
+  .map(([sign, before, after, isPart]) => {
+    const whole = before.replace(/^0+(?=.)/, '')
+    return `${sign}${whole}${isPart ? `.${after}` : ''}`
+  })
+const hardText = fc.oneof(
+  { weight: 3, arbitrary: halfwayText },
+  { weight: 2, arbitrary: deepText },
+  { weight: 4, arbitrary: shortText },
+  { weight: 1, arbitrary: longText },
+)
+
 export const numberText = fc.oneof(
+  { weight: 30, arbitrary: hardText },
   { weight: 30, arbitrary: fc.double({ noNaN: true, noDefaultInfinity: true }).map(String) },
   { weight: 30, arbitrary: fc.integer({ min: -99_999, max: 99_999 }).map((n) => String(n / 100)) },
   {
@@ -37,6 +90,7 @@ export const numberText = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.constantFrom(
+      ...['1e99999999999', '0e99999999999', '1e-99999999999', '1.2.3', '1e+', '--1', '1/2', '1-1'],
       ...['-0', '0.0', '1e400', '-1e-400', '01', '-', '1.', '.5', '+1', '1e', '0x10', 'NaN'],
       ...['9007199254740993', '999999999999999', '123456789012345678', '2.2250738585072011e-308'],
     ),
@@ -145,30 +199,59 @@ export const telemetryText = fc
     return `${gap}{${gap}"records"${gap}:${gap}${list}${gap}}${gap}`
   })
 
+const idText = fc.oneof(
+  { weight: 8, arbitrary: fc.constantFrom('"m-1"', '""', '"é"', '17', '-0', '1.5e3') },
+  { weight: 2, arbitrary: numberText },
+  { weight: 2, arbitrary: stringText },
+  { weight: 1, arbitrary: fc.constantFrom('null', 'true', '{}', `"${'i'.repeat(257)}"`) },
+)
+
+const messageText = fc
+  .tuple(
+    fc.array(recordText, { minLength: 1, maxLength: 3 }),
+    fc.option(idText),
+    fc.shuffledSubarray([0, 1, 2], { minLength: 3 }),
+    space,
+    fc.integer({ min: 0, max: 40 }),
+  )
+  .map(([records, id, order, gap, form]) => {
+    const type = form === 0 ? '"type":"ping"' : `"type"${gap}:${gap}"telemetry"`
+    const members = [type, id === null ? '' : `"id":${gap}${id}`, `"records":[${records.join()}]`]
+    if (form === 1) members[1] = '"idempotencyKey":"k"'
+    if (form === 2) members[1] = type
+    if (form === 3) members[1] = '"more":1'
+    const text = order.map((member) => members[member]).filter((member) => member !== '')
+    return `${gap}{${gap}${text.join(`${gap},${gap}`)}${gap}}${gap}`
+  })
+
 const mutation = fc.record({
   at: fc.nat(),
   drop: fc.nat({ max: 3 }),
   put: fc.oneof(
     fc.uint8Array({ maxLength: 2 }),
     fc.constantFrom(
-      ...['"', '\\', ',', '{', '}', '[', ']', ':', '0', '-', 'e'].map((s) => Buffer.from(s)),
+      ...['"', '\\', ',', '{', '}', '[', ']', ':', '0', '-', 'e', '\0'].map((s) => Buffer.from(s)),
     ),
   ),
 })
 
-/** The bytes of such texts, one in four of them changed somewhere. */
-export const telemetryBytes = fc
-  .tuple(
-    telemetryText,
-    fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: mutation }),
+/** The same bytes, one in four times changed somewhere. */
+export function mutated(bodies: fc.Arbitrary<Buffer>): fc.Arbitrary<Buffer> {
+  const change = fc.oneof(
+    { weight: 3, arbitrary: fc.constant(null) },
+    { weight: 1, arbitrary: mutation },
   )
-  .map(([text, change]) => {
-    const bytes = Buffer.from(text)
+  return fc.tuple(bodies, change).map(([bytes, change]) => {
     if (change === null) return bytes
     const at = change.at % (bytes.length + 1)
     const rest = bytes.subarray(Math.min(bytes.length, at + change.drop))
     return Buffer.concat([bytes.subarray(0, at), change.put, rest])
   })
+}
+
+/** The bytes of such texts, one in four of them changed somewhere. */
+export const telemetryBytes = mutated(telemetryText.map((text) => Buffer.from(text)))
+export const messageBytes = mutated(messageText.map((text) => Buffer.from(text)))
 
 const finiteText = fc.oneof(
   fc.double({ noNaN: true, noDefaultInfinity: true }).map(String),
@@ -182,7 +265,10 @@ export const soundBytes = fc
       fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(25e13) }),
       fc.uniqueArray(fc.constantFrom('a', 'bc', 'temperature', 'é', '温度'), { maxLength: 4 }),
       fc.array(
-        fc.oneof(finiteText, fc.constantFrom('true', 'null', '"open"', '"a\\n\\u00e9"', '"温"')),
+        fc.oneof(
+          finiteText,
+          fc.constantFrom('true', 'false', 'null', '"open"', '"a\\n\\u00e9"', '"温"'),
+        ),
         { minLength: 4, maxLength: 4 },
       ),
       space,

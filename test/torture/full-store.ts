@@ -40,7 +40,7 @@ async function fill(pageBytes: number): Promise<number> {
 
 await fill(300_000)
 for (let round = 0; round < rounds; round += 1) {
-  assert(store.statistics().isFull)
+  assert(store.isFull)
   const removed = queued.splice(0, queued.length >> 1)
   await store.commit((tx) => {
     for (const number of removed) tx.deleteJournal(session, 0, number)

@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
-import { scanAgrees } from '../support/scan-oracle.ts'
-import { telemetryBytes } from '../support/telemetry-texts.ts'
+import { messageAgrees, packedAgrees, scanAgrees } from '../support/scan-oracle.ts'
+import { packedBytes } from '../support/telemetry-packed.ts'
+import { messageBytes, telemetryBytes } from '../support/telemetry-texts.ts'
 import type { Fault, FaultOrder, FaultReport } from './fault.ts'
 import { partSeed } from './random.ts'
 import { count } from './trials.ts'
@@ -16,9 +17,17 @@ const schema = JSON.stringify({
   ],
 })
 
+/** Most of them are uploads in JSON, which has the most forms. */
+const kinds = [
+  { bodies: telemetryBytes, agrees: scanAgrees },
+  { bodies: messageBytes, agrees: messageAgrees },
+  { bodies: telemetryBytes, agrees: scanAgrees },
+  { bodies: packedBytes, agrees: packedAgrees },
+] as const
+
 export const scanFault: Fault = {
   name: 'telemetry scanned',
-  holds: 'whatever the scanner gives, JSON.parse and the checks of records give, byte for byte',
+  holds: 'whatever the scanner gives, the parsers and the checks of records give, byte for byte',
   runs: { test: 10_000, torture: 1_000_000 },
   inflict,
 }
@@ -27,12 +36,15 @@ async function inflict({ runs, seed, signal }: FaultOrder): Promise<FaultReport>
   const failures: string[] = []
   let done = 0
   let scanned = 0
+  let part = 0
   while (done < runs && !signal.aborted && failures.length < failuresShownMax) {
     const partOfSeed = partSeed(seed, done)
     const numRuns = Math.min(bodiesAtATime, runs - done)
-    for (const bytes of fc.sample(telemetryBytes, { numRuns, seed: partOfSeed })) {
+    const { bodies, agrees } = kinds[part % kinds.length] ?? kinds[0]
+    part += 1
+    for (const bytes of fc.sample(bodies, { numRuns, seed: partOfSeed })) {
       try {
-        if (scanAgrees(bytes, done % 3 === 0 ? schema : null)) scanned += 1
+        if (agrees(bytes, done % 3 === 0 ? schema : null)) scanned += 1
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error)
         failures.push(`body ${done} of seed ${seed}: ${why}`)

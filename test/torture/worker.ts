@@ -6,6 +6,7 @@ import type { Client } from '../support/client.ts'
 import {
   faultsFolderVariable,
   type InflictedFault,
+  longValues,
   markText,
   tasksMarked,
   taskTimeoutVariable,
@@ -175,7 +176,7 @@ class WorkerTrial {
     const name = `${this.#name}-decode`
     const mark = markText({ task: 'decode', fault: this.#fault, times: 1, name })
     const path = this.#client.session(sessionId, 'upload')
-    const json = markedRecords(0, mark)
+    const json = markedRecords(0, mark, longValues())
     const first = await this.#client.raw('POST', path, { json })
     // Where it shared its task with others it has been tried a second time already.
     const isRefused = first.status !== 200
@@ -220,10 +221,14 @@ class WorkerTrial {
   }
 }
 
-function markedRecords(first: number, mark: string): { records: unknown[] } {
+function markedRecords(
+  first: number,
+  mark: string,
+  others: Readonly<Record<string, string>> = {},
+): { records: unknown[] } {
   const records = Array.from({ length: recordsPerUpload }, (_, index) => ({
     timestamp: Date.UTC(2025, 0, 1) + first + index,
-    values: { n: first + index, fault: mark },
+    values: { n: first + index, fault: mark, ...others },
   }))
   return { records }
 }

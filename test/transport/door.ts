@@ -54,7 +54,7 @@ export async function openDoor(
     ...loadConfig([], { ATOMSTREAM_API_KEY: ownKey, ATOMSTREAM_RATE_LIMIT: '0' }),
     ...options.config,
   }
-  const { store, sessions, uploads, records, deadLetters, hub } = ingest
+  const { store, sessions, uploads, records, aggregates, deadLetters, hub } = ingest
   const lines: string[] = []
   const log = createLogger('debug', { write: (line: string) => void lines.push(line) })
   const metrics = createMetrics()
@@ -76,7 +76,10 @@ export async function openDoor(
   )
   const jobs = new JobService({ store, sessions, mediaJobs })
   const jobWatch = new JobWatch(store, systemClock)
-  const parts = { config, log, metrics, store, sessions, uploads, records, deadLetters, hub }
+  const parts = {
+    ...{ config, log, metrics, store, sessions, uploads },
+    ...{ records, aggregates, deadLetters, hub },
+  }
   const traffic = new TrafficMeter(systemClock)
   const search = new MemorySearch({ store, folder: `${ingest.path}-search`, log })
   if (options.searches === true) search.start()
@@ -180,10 +183,9 @@ export const echoRoutes: readonly Route[] = [
       upload?.kind === 'bytes'
         ? {
             bytes: upload.byteLength,
-            bufferBytes: upload.buffer.byteLength,
             format: upload.format,
             gzip: upload.gzip,
-            last: new Uint8Array(upload.buffer).at(-1),
+            last: new Uint8Array(upload.buffer)[upload.byteLength - 1],
           }
         : null,
   }),

@@ -2,16 +2,19 @@ import { type PageValue, tags } from './page-format.ts'
 
 /** Columns can be many and short; typed arrays up to 64 bytes cost no allocation of their own. */
 const capacityMin = 8
+const noNumbers = new Float64Array(0)
+const noLengths = new Uint32Array(0)
+const noText = new Uint8Array(0)
 
 /** A column while its page is being built. Dense until a row lacks it or holds no number. */
 export class ColumnBuilder {
   entries = 0
-  numbers = new Float64Array(capacityMin)
+  numbers: Float64Array = noNumbers
   numberCount = 0
   /** Bytes of each string, and the strings one after the other as UTF-8. */
-  lengths = new Uint32Array(0)
+  lengths: Uint32Array = noLengths
   stringCount = 0
-  text = new Uint8Array(0)
+  text: Uint8Array = noText
   textBytes = 0
   rows: Uint32Array | null = null
   tags: Uint8Array | null = null
@@ -41,18 +44,6 @@ export class ColumnBuilder {
     this.#reserveText(value.length * 3)
     const target = Buffer.from(this.text.buffer, this.textBytes)
     this.#endString(target.write(value))
-  }
-
-  /** A string that stands in `bytes` as UTF-8, from `start` up to `end`. */
-  appendText(row: number, bytes: Uint8Array, start: number, end: number): void {
-    this.appendTag(row, tags.string)
-    const length = end - start
-    this.#reserveText(length)
-    const { text, textBytes } = this
-    // Short ones, as most are, byte by byte: `set` of a subarray costs an object.
-    if (length > 32) text.set(bytes.subarray(start, end), textBytes)
-    else for (let at = 0; at < length; at += 1) text[textBytes + at] = bytes[start + at] as number
-    this.#endString(length)
   }
 
   /** A value that is its tag. */
@@ -92,7 +83,7 @@ export class ColumnBuilder {
   #reserveNumbers(more: number): void {
     const needed = this.numberCount + more
     if (needed <= this.numbers.length) return
-    const capacity = Math.max(needed, this.numbers.length * 2)
+    const capacity = Math.max(needed, this.numbers.length * 2, capacityMin)
     this.numbers = grown(this.numbers, new Float64Array(capacity))
   }
 

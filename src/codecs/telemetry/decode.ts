@@ -1,12 +1,24 @@
 import { invalidBody } from '../../contracts/errors.ts'
-import type { DecodedContent, DecodeSettings, RejectedRecords } from '../../contracts/tasks.ts'
+import type {
+  DecodedContent,
+  DecodeSettings,
+  DecodeUpload,
+  RejectedRecords,
+} from '../../contracts/tasks.ts'
 import { limits } from '../../limits.ts'
 import { isDocument } from '../document.ts'
 import { cannotParse, type FieldFault, rejection, requireList, shownValue } from '../rejection.ts'
 import { Rejections } from '../rejections.ts'
 import { PageBuilder } from './page-builder.ts'
 import type { PageValue } from './page-format.ts'
-import { scanTelemetry } from './scan.ts'
+import {
+  type ScannedMessage,
+  type ScannedRun,
+  scanMessage,
+  scanMessages,
+  scanMsgpack,
+  scanTelemetry,
+} from './scan.ts'
 import { compileSchema, fieldNameFault, misfit, missing, type RecordSchema } from './schema.ts'
 import { TimestampReader } from './timestamp.ts'
 
@@ -50,18 +62,51 @@ export function decodeTelemetry(
 }
 
 /**
- * The same of a JSON body, straight from its bytes; null where anything in it is wrong or out of the
- * ordinary, and `decodeTelemetry` is to be asked.
+ * The same of a whole upload or message, straight from its bytes; null where anything in it is wrong or out
+ * of the ordinary, and `decodeTelemetry` is to be asked.
  */
-export function scanRecords(bytes: Uint8Array, settings: DecodeSettings): DecodedTelemetry | null {
+export function scanRecords(
+  bytes: Uint8Array,
+  { format, envelope, settings }: Pick<DecodeUpload, 'format' | 'envelope' | 'settings'>,
+): (DecodedTelemetry & Pick<ScannedMessage, 'id'>) | null {
   const schema = settings.schema === null ? null : compileSchema(settings.schema)
-  const builder = scanTelemetry(bytes, schema)
-  if (builder === null) return null
+  const scanned = scanBody(bytes, format, envelope, schema)
+  if (scanned === null) return null
+  const { id, builder } = scanned
+  return { id, ...decodedOf(builder, settings) }
+}
+
+/** The same of several messages, as if their records had come in one. */
+export function scanRun(
+  messages: readonly Uint8Array[],
+  settings: DecodeSettings,
+): (DecodedTelemetry & Pick<ScannedRun, 'ids' | 'records'>) | null {
+  const schema = settings.schema === null ? null : compileSchema(settings.schema)
+  const scanned = scanMessages(messages, schema)
+  if (scanned === null) return null
+  const { ids, records, builder } = scanned
+  return { ids, records, ...decodedOf(builder, settings) }
+}
+
+/** Nothing of what was scanned is rejected. */
+function decodedOf(builder: PageBuilder, settings: DecodeSettings): DecodedTelemetry {
   return {
     received: builder.rows,
     rejected: new Rejections().finish(builder.rows, settings),
     content: { kind: 'page', page: builder.encode() },
   }
+}
+
+function scanBody(
+  bytes: Uint8Array,
+  format: DecodeUpload['format'],
+  envelope: DecodeUpload['envelope'],
+  schema: RecordSchema | null,
+): ScannedMessage | null {
+  if (envelope === 'message') return format === 'json' ? scanMessage(bytes, schema) : null
+  const scan = format === 'json' ? scanTelemetry : scanMsgpack
+  const builder = scan(bytes, schema)
+  return builder === null ? null : { id: null, builder }
 }
 
 function addFields(builder: PageBuilder, values: Record<string, PageValue>): void {

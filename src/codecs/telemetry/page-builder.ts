@@ -1,5 +1,5 @@
+import assert from 'node:assert/strict'
 import { hash } from 'node:crypto'
-import { ownBuffer } from '../../contracts/buffers.ts'
 import type { EncodedPage } from '../../contracts/tasks.ts'
 import { ColumnBuilder } from './column-builder.ts'
 import {
@@ -8,21 +8,41 @@ import {
   flagMicros,
   headBytes,
   magic,
+  numbersHeadBytes,
   type PageValue,
   padded,
+  widthOf,
 } from './page-format.ts'
+import { formOf, type NumbersForm } from './page-numbers.ts'
 import { countRows, openPage, type Page } from './page-reader.ts'
+import { sizeOf, type TextsForm, textsOf } from './page-texts.ts'
+import { PageWriter } from './page-writer.ts'
 
-/** A column is sparse where `entries * sparseFactor < rows`: four bytes of row and one of tag each. */
-const sparseFactor = 5
 /**
- * Takes records in order and becomes a page. Filled field by field, so that whoever reads records need
- * not build an object for each.
+ * A column is sparse where `entries * sparseFactor < rows`: an entry's row and tag take five bytes
+ * at most, which is then less than a tag for each row.
+ */
+const sparseFactor = 5
+const noTimes = new Float64Array(0)
+const noMicros = new Uint16Array(0)
+
+/** The times of a page's records: `us`, on top of the milliseconds, where one of them is not 0. */
+export interface PageTimes {
+  readonly rows: number
+  readonly ms: Float64Array
+  readonly us: Uint16Array | null
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+/**
+ * Takes records in order and becomes a page. Filled field by field, so that whoever reads records
+ * need not build an object for each.
  */
 export class PageBuilder {
   rows = 0
-  readonly #ms: Float64Array
-  readonly #us: Uint16Array
+  #ms: Float64Array
+  #us: Uint16Array
   #hasMicros = false
   #from = Number.POSITIVE_INFINITY
   #to = Number.NEGATIVE_INFINITY
@@ -30,8 +50,32 @@ export class PageBuilder {
 
   /** `capacity`: the most records that will come. */
   constructor(capacity: number) {
-    this.#ms = new Float64Array(capacity)
-    this.#us = new Uint16Array(capacity)
+    this.#ms = capacity === 0 ? noTimes : new Float64Array(capacity)
+    this.#us = capacity === 0 ? noMicros : new Uint16Array(capacity)
+  }
+
+  /** Over times that stand elsewhere, and must until the page is encoded. It takes no records. */
+  static over({ rows, ms, us, fromMs, toMs }: PageTimes): PageBuilder {
+    const builder = new PageBuilder(0)
+    builder.rows = rows
+    builder.#ms = ms
+    if (us !== null) {
+      builder.#us = us
+      builder.#hasMicros = true
+    }
+    builder.#from = fromMs
+    builder.#to = toMs
+    return builder
+  }
+
+  /** Takes a filled column, the next in order. */
+  adopt(column: ColumnBuilder): void {
+    this.#columns.set(column.name, column)
+  }
+
+  /** Rows that have the field. */
+  entriesOf(name: string): number {
+    return this.#columns.get(name)?.entries ?? 0
   }
 
   get columnCount(): number {
@@ -80,30 +124,31 @@ export class PageBuilder {
 
   /** Gives the page in a buffer of its own, with its SHA-256. One record at least. */
   encode(): EncodedPage {
-    const parts = [...this.#columns.values()].map((column) => layOut(column, this.rows))
-    const timesBytes = this.rows * 8 + (this.#hasMicros ? padded(this.rows * 2) : 0)
-    const total = parts.reduce((sum, part) => sum + part.bytes, headBytes + timesBytes)
-    const bytes = new Uint8Array(ownBuffer(total))
-    const view = new DataView(bytes.buffer)
-    view.setUint32(0, magic, true)
-    view.setUint32(4, this.rows, true)
-    view.setUint32(8, parts.length, true)
-    view.setUint32(12, this.#hasMicros ? flagMicros : 0, true)
-    new Float64Array(bytes.buffer, headBytes, this.rows).set(this.#ms.subarray(0, this.rows))
-    if (this.#hasMicros) {
-      const at = headBytes + this.rows * 8
-      new Uint16Array(bytes.buffer, at, this.rows).set(this.#us.subarray(0, this.rows))
+    const { rows } = this
+    const times = formOf(this.#ms, rows)
+    const parts: ColumnLayout[] = []
+    let total = headBytes + numbersHeadBytes + padded(rows * times.width)
+    let openBytes = rows * 8
+    if (this.#hasMicros) total += padded(rows * 2)
+    for (const column of this.#columns.values()) {
+      const part = layOut(column, rows)
+      parts.push(part)
+      total += part.bytes
+      openBytes += column.numberCount * 8 + column.textBytes + part.entries
     }
-    let at = headBytes + timesBytes
-    for (const part of parts) {
-      writeColumn(bytes, view, at, part)
-      at += part.bytes
-    }
+    const page = new PageWriter(total)
+    page.u32s(magic, rows, parts.length, this.#hasMicros ? flagMicros : 0)
+    page.numbersHead(times)
+    page.numbers(this.#ms, rows, times)
+    if (this.#hasMicros) page.u16s(this.#us.subarray(0, rows))
+    for (const part of parts) writeColumn(page, part, rows)
+    const { bytes } = page
     return {
       bytes,
       hash: hash('sha256', bytes, 'buffer'),
-      records: this.rows,
+      records: rows,
       columns: parts.length,
+      openBytes,
       fromMs: this.#from,
       toMs: this.#to,
     }
@@ -111,71 +156,63 @@ export class PageBuilder {
 }
 
 interface ColumnLayout {
+  readonly column: ColumnBuilder
   readonly encoding: number
   readonly name: Uint8Array
   readonly entries: number
-  readonly rows: Uint32Array
-  readonly tags: Uint8Array
-  readonly numbers: Float64Array
-  readonly lengths: Uint32Array
-  readonly text: Uint8Array
-  /** All of it, head and padding included. */
+  readonly form: NumbersForm
+  readonly texts: TextsForm
+  /** All of it, heads and padding included. */
   readonly bytes: number
 }
 
 function layOut(column: ColumnBuilder, pageRows: number): ColumnLayout {
   if (column.tags === null && column.entries < pageRows) column.leaveDense()
-  const isSparse = column.tags !== null && column.entries * sparseFactor < pageRows
-  let encoding: number = encodings.dense
-  let entryTags = new Uint8Array(0)
-  let rows = new Uint32Array(0)
-  if (column.tags !== null && column.rows !== null) {
-    encoding = isSparse ? encodings.sparse : encodings.tagged
-    if (isSparse) {
-      entryTags = column.tags.slice(0, column.entries)
-      rows = column.rows.slice(0, column.entries)
-    } else {
-      entryTags = new Uint8Array(pageRows)
-      for (let entry = 0; entry < column.entries; entry += 1) {
-        entryTags[column.rows[entry] ?? 0] = column.tags[entry] ?? 0
-      }
-    }
-  }
-  const lengths = column.lengths.subarray(0, column.stringCount)
-  const text = column.text.subarray(0, column.textBytes)
+  const isDense = column.tags === null
+  const isSparse = !isDense && column.entries * sparseFactor < pageRows
+  const encoding = isDense ? encodings.dense : isSparse ? encodings.sparse : encodings.tagged
+  const entries = isSparse ? column.entries : pageRows
   const name = Buffer.from(column.name)
-  const numbers = column.numbers.subarray(0, column.numberCount)
+  assert(name.length < 0x1_0000, 'a name of more bytes than its length can tell')
+  const form = formOf(column.numbers, column.numberCount)
+  const texts = textsOf(
+    column.lengths.subarray(0, column.stringCount),
+    column.text.subarray(0, column.textBytes),
+  )
   const bytes =
     columnHeadBytes +
+    numbersHeadBytes +
     padded(name.length) +
-    padded(rows.byteLength) +
-    padded(entryTags.length) +
-    numbers.byteLength +
-    padded(lengths.byteLength) +
-    padded(text.length)
-  const entries = encoding === encodings.sparse ? column.entries : pageRows
-  return { encoding, name, entries, rows, tags: entryTags, numbers, lengths, text, bytes }
+    (isSparse ? padded(entries * widthOf(pageRows - 1)) : 0) +
+    (isDense ? 0 : padded(entries)) +
+    padded(column.numberCount * form.width) +
+    sizeOf(texts)
+  return { column, encoding, name, entries, form, texts, bytes }
 }
 
-function writeColumn(bytes: Uint8Array, view: DataView, start: number, part: ColumnLayout): void {
-  const head = [
-    part.encoding,
-    part.name.length,
-    part.entries,
-    part.numbers.length,
-    part.lengths.length,
-    part.text.length,
-  ]
-  for (const [index, value] of head.entries()) view.setUint32(start + index * 4, value, true)
-  let at = start + columnHeadBytes
-  for (const section of [part.name, part.rows, part.tags, part.numbers, part.lengths, part.text]) {
-    const raw = new Uint8Array(section.buffer, section.byteOffset, section.byteLength)
-    bytes.set(raw, at)
-    at += padded(raw.length)
+function writeColumn(page: PageWriter, part: ColumnLayout, pageRows: number): void {
+  const { column, encoding, name, entries, form, texts } = part
+  const shape = encoding | (texts.lengthBytes << 8) | (name.length << 16)
+  page.u32s(shape, entries, texts.lengths.length, texts.text.length)
+  page.numbersHead(form)
+  page.u8s(name)
+  if (column.tags !== null && column.rows !== null) {
+    if (encoding === encodings.sparse) {
+      page.uints(column.rows, entries, widthOf(pageRows - 1))
+      page.u8s(column.tags.subarray(0, entries))
+    } else {
+      page.tagsByRow(column.tags, column.rows, column.entries, pageRows)
+    }
   }
+  page.numbers(column.numbers, column.numberCount, form)
+  if (texts.choices !== null) page.u8s(texts.choices)
+  page.uints(texts.lengths, texts.lengths.length, texts.lengthBytes)
+  page.u8s(texts.text)
 }
 
-/** The page of all records of several pages, in order: the same bytes as if they had come at once. */
+/**
+ * The page of all records of several pages, in order: the same bytes as if they had come at once.
+ */
 export function mergePages(pages: readonly Uint8Array[]): EncodedPage {
   const builder = new PageBuilder(pages.reduce((sum, page) => sum + countRows(page), 0))
   // One at a time: an open page of one record takes ten times its bytes.

@@ -13,6 +13,16 @@ export interface RecordSchema {
   readonly fields: ReadonlyMap<string, FieldCheck>
   readonly required: readonly { readonly name: string; readonly type: string }[]
   readonly additionalFields: boolean
+  /** Of `fields`, those whose checks need only the types of values and the range of numbers. */
+  readonly plainFields: ReadonlyMap<string, PlainField>
+}
+
+/** Without a bound of its own, a range is open. */
+export interface PlainField {
+  readonly type: SchemaField['type']
+  readonly min: number
+  readonly max: number
+  readonly isRequired: boolean
 }
 
 const compiled = new Map<string, RecordSchema>()
@@ -34,13 +44,27 @@ export function compileSchema(text: string): RecordSchema {
 
 function compile(definition: InlineSchema): RecordSchema {
   const fields = new Map<string, FieldCheck>()
+  const plainFields = new Map<string, PlainField>()
   const required: { name: string; type: string }[] = []
   for (const field of definition.fields) {
     if (field.name === 'timestamp') continue
     fields.set(field.name, fieldCheck(field))
+    const plain = plainField(field)
+    if (plain !== null) plainFields.set(field.name, plain)
     if (field.required === true) required.push({ name: field.name, type: field.type })
   }
-  return { fields, required, additionalFields: definition.additionalFields ?? true }
+  return { fields, required, additionalFields: definition.additionalFields ?? true, plainFields }
+}
+
+function plainField({ type, required, validation }: SchemaField): PlainField | null {
+  const { min, max, ...others } = validation ?? {}
+  if (type === 'datetime' || Object.keys(others).length > 0) return null
+  return {
+    type,
+    min: min ?? Number.NEGATIVE_INFINITY,
+    max: max ?? Number.POSITIVE_INFINITY,
+    isRequired: required === true,
+  }
 }
 
 /** A value that is null passes where the field is not required, as an absent one does. */

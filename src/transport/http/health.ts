@@ -14,7 +14,7 @@ export function healthRoutes(version: string, startedAtMs: number): readonly Rou
       // Healthy though full: a supervisor that restarted it would take the reads away and free nothing.
       handle: (_, { store }) => ({
         status: 'healthy',
-        store: store.statistics().isFull ? 'full' : 'writable',
+        store: store.isFull ? 'full' : 'writable',
         version,
         uptimeMs: Math.round(performance.now() - startedAtMs),
       }),
