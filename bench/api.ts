@@ -9,6 +9,7 @@ import type {
 export interface StartedSession {
   readonly sessionId: string
   readonly uploadUrl: string
+  readonly websocketUrl: string
 }
 
 export interface ReadRecord {

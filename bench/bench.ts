@@ -5,18 +5,21 @@ import { join } from 'node:path'
 import { findFfmpeg } from '../src/codecs/ffmpeg/binary.ts'
 import type { BodySpec } from './bodies.ts'
 import { benchCodecs } from './codecs.ts'
+import { benchDurability } from './durability.ts'
+import { benchGrowth } from './growth.ts'
+import { benchLimits, selectsLimits } from './limits.ts'
 import { LoadProcess } from './load-process.ts'
 import { describeMachine } from './machine.ts'
 import { benchMedia } from './media.ts'
 import { benchMemorySearch } from './memory-search.ts'
 import type { BenchOptions } from './options.ts'
-import { type BenchReport, plainOutcome, type RowOutcome } from './report.ts'
+import { type BenchReport, plainOutcome, type RowOutcome, reportFormat } from './report.ts'
 import { allRows, quickened, type Row, speedUp, units } from './rows.ts'
 import { type RowRunner, runRow } from './run-row.ts'
 import { ServerProcess } from './server-process.ts'
 import { median } from './statistics.ts'
 import { benchStream } from './stream.ts'
-import { judgeAtMost } from './verdict.ts'
+import { judgeAtMost, overallVerdict } from './verdict.ts'
 
 const anonBytesAllowed = 600 * 2 ** 20
 const startMsAllowed = 3_000
@@ -66,16 +69,19 @@ export async function runBench(
       ...(await benchMedia(bench, await findFfmpeg(null))),
       ...(await benchStream(bench)),
       ...(await benchMemorySearch(bench)),
+      ...(await benchDurability(bench)),
+      ...(await benchGrowth(bench)),
     ]
     const codecs = bench.selects('codecs') ? await benchCodecs(options.quick, progress, signal) : []
     if (rows.length === 0 && codecs.length === 0) throw new Error(`no row matches ${options.only}`)
     return {
+      format: reportFormat,
       quick: options.quick,
       machine,
       settings: { rateLimit: 'off', durability: 'flush' },
       rows,
       codecs,
-      verdict: rows.some((row) => row.verdict === 'missed') ? 'missed' : 'met',
+      verdict: overallVerdict(rows, options.quick),
     }
   } finally {
     signal.removeEventListener('abort', interrupt)
@@ -141,14 +147,15 @@ async function serverRows(bench: Bench): Promise<RowOutcome[]> {
   // The speed-up is selected by its own name too, and then needs the two rows it is made of.
   const pair: readonly string[] = bench.selects(speedUp.id) ? [speedUp.fast, speedUp.slow] : []
   const selected = allRows().filter((row) => bench.selects(row.id) || pair.includes(row.id))
-  if (selected.length === 0) return []
+  if (selected.length === 0 && !selectsLimits(bench.selects)) return []
   const dataDir = join(bench.folder, 'data')
   const options = { dataDir, apiKey: bench.apiKey, command: 'node' } as const
   const server = await ServerProcess.start(options, bench.signal)
   try {
     server.watchMemory()
+    const limits = await benchLimits(bench, server)
     const outcomes = await runRows(bench, server, selected)
-    return [...outcomes, ...speedUpRow(outcomes, bench), memoryRow(server, bench)]
+    return [...limits, ...outcomes, ...speedUpRow(outcomes, bench), memoryRow(server, bench)]
   } finally {
     await server.stop()
   }

@@ -1,8 +1,16 @@
-import { bufferBodies, frameBodies } from './media-bodies.ts'
-import { telemetryBodies } from './telemetry-bodies.ts'
+import { bufferBodies, frameBodies, smallFrameBodies } from './media-bodies.ts'
+import { mixedBodies } from './mixed-bodies.ts'
+import {
+  lineBodies,
+  packedBodies,
+  type TelemetryRecord,
+  telemetryBodies,
+} from './telemetry-bodies.ts'
 
-export type BodyKind = 'telemetry' | 'frames' | 'buffers'
-export type BodyEncoding = 'json' | 'msgpack'
+/** `mixed` is telemetry of three shapes in one body, `small-frames` are 320×240. */
+export type BodyKind = 'telemetry' | 'mixed' | 'frames' | 'small-frames' | 'buffers'
+/** `lines` is InfluxDB's line protocol, which no session takes. */
+export type BodyEncoding = 'json' | 'msgpack' | 'lines'
 
 export interface BodySpec {
   readonly kind: BodyKind
@@ -31,6 +39,12 @@ export interface BodySource {
   write(target: Buffer, offset: number, first: number): number
 }
 
+/** A source of telemetry that a session takes. */
+export interface RecordSource extends BodySource {
+  /** What stands in the upload under that number. */
+  record(number: number): TelemetryRecord
+}
+
 /** A source whose items are atoms of their own bytes. */
 export interface MediaSource extends BodySource {
   /** The bytes of item `number`, as the server has to give them back. */
@@ -40,13 +54,27 @@ export interface MediaSource extends BodySource {
   shownNumber(number: number): number
 }
 
-export async function createBodySource(spec: BodySpec): Promise<BodySource> {
-  if (spec.kind === 'telemetry') return telemetryBodies(spec.records)
-  return createMediaSource(spec)
+export function isTelemetry({ kind }: BodySpec): boolean {
+  return kind === 'telemetry' || kind === 'mixed'
 }
 
-export function createMediaSource(spec: BodySpec): Promise<MediaSource> {
-  return spec.kind === 'frames'
-    ? frameBodies(spec.records, spec.encoding)
-    : bufferBodies(spec.records, spec.encoding)
+export async function createBodySource(spec: BodySpec): Promise<BodySource> {
+  if (spec.encoding === 'lines') return lineBodies(spec.records)
+  return isTelemetry(spec) ? createRecordSource(spec) : createMediaSource(spec)
+}
+
+export function createRecordSource({ kind, encoding, records }: BodySpec): RecordSource {
+  if (kind === 'mixed') return mixedBodies(records)
+  return encoding === 'msgpack' ? packedBodies(records) : telemetryBodies(records)
+}
+
+export function createMediaSource({ kind, encoding, records }: BodySpec): Promise<MediaSource> {
+  switch (kind) {
+    case 'frames':
+      return frameBodies(records, encoding)
+    case 'small-frames':
+      return smallFrameBodies(records, encoding)
+    default:
+      return bufferBodies(records, encoding)
+  }
 }

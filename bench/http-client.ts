@@ -12,6 +12,8 @@ const replyHeadBytesMax = 16 * 1024
 const replyBodyBytesMax = 4 * 1024 * 1024
 const readBufferBytes = 64 * 1024
 const replyTimeoutMs = 30_000
+/** A reply of this status has no body and tells of none. */
+const noContent = '204'
 
 interface Waiting {
   readonly resolve: (reply: HttpReply) => void
@@ -115,7 +117,8 @@ export function parseReply(bytes: Buffer): { reply: HttpReply; length: number } 
   }
   const head = bytes.toString('latin1', 0, headEnd)
   const status = /^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1]
-  const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1]
+  const named = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1]
+  const length = status === noContent ? '0' : named
   if (status === undefined || length === undefined) {
     throw new Error(`not a reply with a Content-Length: ${head.slice(0, 200)}`)
   }
@@ -141,7 +144,7 @@ export function frameRequest(target: Buffer, headTemplate: string, bodyBytes: nu
 
 export function uploadHead(url: URL, apiKey: string, contentType: string): string {
   return [
-    `POST ${url.pathname} HTTP/1.1`,
+    `POST ${url.pathname}${url.search} HTTP/1.1`,
     `host: ${url.host}`,
     `authorization: Bearer ${apiKey}`,
     `content-type: ${contentType}`,

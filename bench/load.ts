@@ -9,14 +9,20 @@ import {
   type BodySpec,
   createBodySource,
   createMediaSource,
+  createRecordSource,
+  isTelemetry,
 } from './bodies.ts'
 import { measureDisk } from './disk.ts'
 import { frameRequest, HttpConnection, headBytesMax, uploadHead } from './http-client.ts'
-import type { LoadReply, LoadRequest, LoadResults, RunSpec } from './messages.ts'
+import { sendMessages } from './message-sender.ts'
+import type { LoadReply, LoadRequest, LoadResults, RunResult, RunSpec } from './messages.ts'
 import { drive, type Sender } from './pace.ts'
 import { seededRandom } from './random.ts'
-import { readBack } from './read-back.ts'
-import { summariseLatency } from './statistics.ts'
+import type { SentSession } from './read-back.ts'
+import { readAggregates, readLines } from './reading.ts'
+import { type Destination, type FedSession, readBackAll, startSessions } from './sessions.ts'
+import { sum, summariseLatency } from './statistics.ts'
+import { measureGets, measureParse, summariseRequests } from './yardsticks.ts'
 
 /**
  * The load process: it alone builds and sends bodies, so that the bench process, which reads the
@@ -26,7 +32,13 @@ import { summariseLatency } from './statistics.ts'
 const random = seededRandom(1)
 
 /** Numbers go up through all runs of this process: nothing is ever sent twice. */
-const numbersUsed: Record<BodyKind, number> = { telemetry: 0, frames: 0, buffers: 0 }
+const numbersUsed: Record<BodyKind, number> = {
+  telemetry: 0,
+  mixed: 0,
+  frames: 0,
+  'small-frames': 0,
+  buffers: 0,
+}
 
 function takeNumbers(body: BodySpec): number {
   const first = Math.ceil(numbersUsed[body.kind] / body.records) * body.records
@@ -35,38 +47,39 @@ function takeNumbers(body: BodySpec): number {
 }
 
 interface UploadTarget {
-  readonly url: URL
-  readonly apiKey: string
   readonly body: BodySpec
   readonly source: BodySource
-  readonly expect: RunSpec['expect']
-  readonly onAcknowledged: (first: number, bodyBytes: number) => void
+  readonly expect: RunSpec['expect'] | 'no-content'
+  /** Where the next upload goes. */
+  readonly next: () => Destination
 }
 
 /** Sends uploads over one connection, each checked for its status and its counts. */
 function createSender(connection: HttpConnection, target: UploadTarget): Sender {
   const buffer = Buffer.alloc(headBytesMax + target.source.bytesMax)
-  const head = uploadHead(target.url, target.apiKey, target.source.contentType)
+  let destination: Destination
   let first = 0
   let bodyBytes = 0
   let request: Buffer = buffer.subarray(0, 0)
   return {
     prepare: () => {
       first = takeNumbers(target.body)
+      destination = target.next()
       bodyBytes = target.source.write(buffer, headBytesMax, first)
-      request = frameRequest(buffer, head, bodyBytes)
+      request = frameRequest(buffer, destination.head, bodyBytes)
     },
     send: async () => {
       const { status, body } = await connection.send(request)
       if (!isAcknowledged(status, body, target)) {
         throw new Error(`an upload of ${target.body.records} got ${status} ${body.slice(0, 500)}`)
       }
-      target.onAcknowledged(first, bodyBytes)
+      destination.onAcknowledged(first, bodyBytes)
     },
   }
 }
 
 function isAcknowledged(status: number, body: string, target: UploadTarget): boolean {
+  if (target.expect === 'no-content') return status === 204
   if (status !== 200) return false
   const reply = JSON.parse(body) as UploadReply
   const queued = target.expect === 'processed-or-queued' ? reply.recordsQueued : 0
@@ -81,55 +94,77 @@ async function openConnections(url: URL, count: number): Promise<HttpConnection[
   return Promise.all(Array.from({ length: count }, () => HttpConnection.open(url)))
 }
 
-async function run(baseUrl: string, apiKey: string, spec: RunSpec): Promise<LoadResults['run']> {
-  const api = new Api(baseUrl, apiKey)
-  const media = spec.body.kind === 'telemetry' ? null : await createMediaSource(spec.body)
-  const source = media ?? (await createBodySource(spec.body))
-  // Each connection's uploads are batches of their own; none shall wait for another's turn.
-  const session = await api.start({
-    ...spec.session,
-    sessionName: `bench ${spec.body.kind} ${spec.body.records}`,
-    maxConcurrentBatches: spec.connections,
-  })
-  const firsts: number[] = []
-  let bytesSent = 0
+interface Fed {
+  readonly result: Omit<RunResult, 'readBack'>
+  readonly sent: readonly SentSession[]
+}
+
+async function feed(api: Api, spec: RunSpec): Promise<Fed> {
+  const { body } = spec
+  const media = isTelemetry(body) ? null : await createMediaSource(body)
+  const telemetry = media === null ? createRecordSource(body) : null
+  const source = media ?? (telemetry as BodySource)
+  const fed = await startSessions(api, spec, source.contentType)
+  let turn = 0
   const target: UploadTarget = {
-    url: new URL(session.uploadUrl),
-    apiKey,
-    body: spec.body,
+    body,
     source,
     expect: spec.expect,
-    onAcknowledged: (first, bodyBytes) => {
-      firsts.push(first)
-      bytesSent += bodyBytes
-    },
+    next: () => fed[turn++ % fed.length] as FedSession,
   }
-  const connections = await openConnections(target.url, spec.connections)
+  const connections = await openConnections(new URL(api.baseUrl), spec.connections)
   try {
     const senders = connections.map((connection) => createSender(connection, target))
     const { samples, measuredMs } = await drive(senders, spec.pace)
     assert(samples.length > 0, 'no upload was answered within the measured time')
-    const records = firsts.length * spec.body.records
+    const uploads = sum(fed, (session) => session.firsts.length)
     const perSecond = (samples.length * 1_000) / measuredMs
-    return {
-      recordsPerSecond: perSecond * spec.body.records,
-      bytesPerSecond: (perSecond * bytesSent) / firsts.length,
+    const result = {
+      recordsPerSecond: perSecond * body.records,
+      bytesPerSecond: (perSecond * sum(fed, (session) => session.bodyBytes)) / uploads,
       latency: summariseLatency(samples.map((sample) => sample.latencyMs)),
-      acknowledgedUploads: firsts.length,
-      acknowledgedRecords: records,
-      readBack: await readBack(
-        api,
-        {
-          sessionId: session.sessionId,
-          records,
-          bodyBytes: bytesSent,
-          firsts,
-          uploadRecords: spec.body.records,
-          media,
-        },
-        random,
-      ),
+      acknowledgedUploads: uploads,
+      acknowledgedRecords: uploads * body.records,
     }
+    const sent = fed.map((session) => session.sent(body.records, media))
+    return { result, sent: sent.map((one) => ({ ...one, record: telemetry?.record })) }
+  } finally {
+    for (const connection of connections) connection.close()
+  }
+}
+
+async function run(baseUrl: string, apiKey: string, spec: RunSpec): Promise<LoadResults['run']> {
+  const api = new Api(baseUrl, apiKey)
+  const { result, sent } = await feed(api, spec)
+  return { ...result, readBack: await readBackAll(api, sent, random) }
+}
+
+async function fill(baseUrl: string, apiKey: string, spec: RunSpec): Promise<LoadResults['fill']> {
+  const api = new Api(baseUrl, apiKey)
+  const { result, sent } = await feed(api, spec)
+  const { sessionId, firsts, uploadRecords } = sent[0] as SentSession
+  const filled = { sessionId, firsts, uploadRecords }
+  return { ...result, filled, readBack: await readBackAll(api, sent, random) }
+}
+
+async function points(
+  request: Extract<LoadRequest, { kind: 'points' }>,
+): Promise<LoadResults['points']> {
+  const { body, pace } = request
+  const source = await createBodySource(body)
+  const url = new URL(request.url)
+  let uploads = 0
+  const destination: Destination = {
+    head: uploadHead(url, 'none', source.contentType),
+    onAcknowledged: () => {
+      uploads++
+    },
+  }
+  const target: UploadTarget = { body, source, expect: 'no-content', next: () => destination }
+  const connections = await openConnections(url, request.connections)
+  try {
+    const senders = connections.map((connection) => createSender(connection, target))
+    return summariseRequests(await drive(senders, pace), uploads * body.records, body.records)
   } finally {
     for (const connection of connections) connection.close()
   }
@@ -146,18 +181,16 @@ async function client(
     const [port] = (await once(sink, 'message')) as [number]
     let bytesSent = 0
     let uploads = 0
-    const target: UploadTarget = {
-      url: new URL(`http://127.0.0.1:${port}/api/streaming/sessions/sink/upload`),
-      apiKey: 'sink',
-      body,
-      source,
-      expect: 'processed',
+    const url = new URL(`http://127.0.0.1:${port}/api/streaming/sessions/sink/upload`)
+    const destination: Destination = {
+      head: uploadHead(url, 'sink', source.contentType),
       onAcknowledged: (_, bodyBytes) => {
         uploads++
         bytesSent += bodyBytes
       },
     }
-    const connections = await openConnections(target.url, connectionCount)
+    const target: UploadTarget = { body, source, expect: 'processed', next: () => destination }
+    const connections = await openConnections(url, connectionCount)
     const senders = connections.map((connection) => createSender(connection, target))
     const pace = { kind: 'saturate', warmUpMs: measureMs / 4, measureMs, uploadsMax: 1e9 } as const
     const { samples, measuredMs } = await drive(senders, pace)
@@ -183,6 +216,25 @@ async function answer(request: LoadRequest): Promise<LoadResults[keyof LoadResul
       const source = await createBodySource(request.body)
       return measureDisk(source, request.folder, request, () => takeNumbers(request.body))
     }
+    case 'parse': {
+      const source = await createBodySource(request.body)
+      return measureParse(source, request.measureMs, () => takeNumbers(request.body))
+    }
+    case 'gets':
+      return measureGets(new URL(request.url), request.connections, request.pace)
+    case 'points':
+      return points(request)
+    case 'messages': {
+      const single = { kind: 'telemetry', encoding: 'json', records: 1 } as const
+      const next = () => takeNumbers(single)
+      return sendMessages(new Api(request.baseUrl, request.apiKey), request, next, random)
+    }
+    case 'fill':
+      return fill(request.baseUrl, request.apiKey, request.run)
+    case 'aggregates':
+      return readAggregates(new Api(request.baseUrl, request.apiKey), request.filled)
+    case 'lines':
+      return readLines(new Api(request.baseUrl, request.apiKey), request.filled)
   }
 }
 

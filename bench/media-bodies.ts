@@ -4,8 +4,15 @@ import sharp from 'sharp'
 import type { BodyEncoding, MediaSource } from './bodies.ts'
 import { seededRandom } from './random.ts'
 
-const frameWidth = 1_920
-const frameHeight = 1_080
+interface FrameSize {
+  readonly width: number
+  readonly height: number
+  readonly quality: number
+}
+
+/** About 200 KB and 12 KB. */
+const largeFrame: FrameSize = { width: 1_920, height: 1_080, quality: 54 }
+const smallFrame: FrameSize = { width: 320, height: 240, quality: 75 }
 const bufferSampleRateHz = 44_100
 const bufferChannels = 2
 const bufferBitDepth = 16
@@ -34,19 +41,19 @@ interface MediaItemKind {
 }
 
 /**
- * A 1920×1080 JPEG of about 200 KB: seeded noise at a quarter of the size, so that it has texture
- * to compress. A comment segment right after the start of the image takes the counter; decoders
- * skip it, and with it every frame has its own hash.
+ * A JPEG of seeded noise at a quarter of its size, so that it has texture to compress. A comment
+ * segment right after the start of the image takes the counter; decoders skip it, and with it every
+ * frame has its own hash.
  */
-async function noiseFrame(seed: number): Promise<Buffer> {
-  const width = frameWidth / 4
-  const height = frameHeight / 4
+async function noiseFrame(size: FrameSize, seed: number): Promise<Buffer> {
+  const width = size.width / 4
+  const height = size.height / 4
   const random = seededRandom(seed)
   const pixels = Buffer.alloc(width * height * 3)
   for (let i = 0; i < pixels.length; i++) pixels[i] = 98 + random() * 60
   const jpeg = await sharp(pixels, { raw: { width, height, channels: 3 } })
-    .resize(frameWidth, frameHeight, { kernel: 'cubic' })
-    .jpeg({ quality: 54 })
+    .resize(size.width, size.height, { kernel: 'cubic' })
+    .jpeg({ quality: size.quality })
     .toBuffer()
   const comment = Buffer.alloc(4 + counterDigits, '0')
   comment.writeUInt16BE(0xfffe, 0)
@@ -78,19 +85,24 @@ function noiseBuffer(seed: number): Buffer {
   return wav
 }
 
-let frameKind: Promise<MediaItemKind> | undefined
+const frameKinds = new Map<FrameSize, Promise<MediaItemKind>>()
 
-function frames(): Promise<MediaItemKind> {
-  frameKind ??= (async () => ({
-    list: 'frames' as const,
-    numberField: 'frameNumber' as const,
-    dataField: 'imageData' as const,
+function frames(size: FrameSize): Promise<MediaItemKind> {
+  const made = frameKinds.get(size) ?? makeFrames(size)
+  frameKinds.set(size, made)
+  return made
+}
+
+async function makeFrames(size: FrameSize): Promise<MediaItemKind> {
+  return {
+    list: 'frames',
+    numberField: 'frameNumber',
+    dataField: 'imageData',
     stepMs: 33,
-    rest: { format: 'jpeg', width: frameWidth, height: frameHeight },
-    bytes: await Promise.all(Array.from({ length: originals }, (_, i) => noiseFrame(i + 1))),
+    rest: { format: 'jpeg', width: size.width, height: size.height },
+    bytes: await Promise.all(Array.from({ length: originals }, (_, i) => noiseFrame(size, i + 1))),
     counterOffset: 6,
-  }))()
-  return frameKind
+  }
 }
 
 let bufferKind: MediaItemKind | undefined
@@ -113,9 +125,17 @@ function buffers(): MediaItemKind {
   return bufferKind
 }
 
-/** Uploads of `records` JPEG frames. */
+/** Uploads of `records` JPEG frames of 1920×1080. */
 export async function frameBodies(records: number, encoding: BodyEncoding): Promise<MediaSource> {
-  return mediaBodies(await frames(), records, encoding)
+  return mediaBodies(await frames(largeFrame), records, encoding)
+}
+
+/** Uploads of `records` JPEG frames of 320×240. */
+export async function smallFrameBodies(
+  records: number,
+  encoding: BodyEncoding,
+): Promise<MediaSource> {
+  return mediaBodies(await frames(smallFrame), records, encoding)
 }
 
 /** Uploads of `records` WAV buffers. */

@@ -26,10 +26,13 @@ export type Pace = SaturatingPace | PacedPace
 export interface RunSpec {
   readonly body: BodySpec
   readonly connections: number
+  /** Uploads go to so many sessions in turn; one where it is not given. */
+  readonly sessions?: number
   readonly pace: Pace
   readonly session: {
     readonly sessionType: 'telemetry' | 'video' | 'audio'
     readonly batchSize: number
+    readonly verify?: 'structure' | 'pixels'
   }
   /**
    * Whether every upload must be processed before its reply, or may also be queued in the
@@ -86,6 +89,78 @@ export type LoadRequest =
       readonly uploadsMax: number
       readonly measureMs: number
     }
+  /** Parses texts of new bodies of the same kind, on the one thread of the load process. */
+  | { readonly kind: 'parse'; readonly body: BodySpec; readonly measureMs: number }
+  /** Sends one GET again and again. */
+  | {
+      readonly kind: 'gets'
+      readonly url: string
+      readonly connections: number
+      readonly pace: SaturatingPace
+    }
+  /** Writes the same records to a server that answers 204, as InfluxDB does. */
+  | {
+      readonly kind: 'points'
+      readonly url: string
+      readonly body: BodySpec
+      readonly connections: number
+      readonly pace: SaturatingPace
+    }
+  /** One record a message over one WebSocket. */
+  | {
+      readonly kind: 'messages'
+      readonly baseUrl: string
+      readonly apiKey: string
+      readonly batchSize: number
+      readonly pace: SaturatingPace
+    }
+  /** As `run`, of a session that is to be read. */
+  | {
+      readonly kind: 'fill'
+      readonly baseUrl: string
+      readonly apiKey: string
+      readonly run: RunSpec
+    }
+  /** Reads a filled session whole, as aggregates of each minute. */
+  | {
+      readonly kind: 'aggregates'
+      readonly baseUrl: string
+      readonly apiKey: string
+      readonly filled: FilledSession
+    }
+  /** The same as NDJSON. */
+  | {
+      readonly kind: 'lines'
+      readonly baseUrl: string
+      readonly apiKey: string
+      readonly filled: FilledSession
+    }
+
+/** A session of telemetry and what it holds. */
+export interface FilledSession {
+  readonly sessionId: string
+  readonly firsts: readonly number[]
+  readonly uploadRecords: number
+}
+
+export interface FillResult extends RunResult {
+  readonly filled: FilledSession
+}
+
+/** Uploads or requests that were answered within the measured time. */
+export interface RequestsResult {
+  readonly requestsPerSecond: number
+  readonly recordsPerSecond: number
+  readonly latency: LatencySummary
+  /** All that was acknowledged, warm-up included. */
+  readonly acknowledgedRecords: number
+}
+
+export interface ReadingResult {
+  readonly recordsPerSecond: number
+  readonly bytesPerSecond: number
+  readonly readBack: ReadBack
+}
 
 export interface DiskResult {
   readonly recordsPerSecond: number
@@ -97,6 +172,14 @@ export interface LoadResults {
   run: RunResult
   client: SinkResult
   disk: DiskResult
+  /** Records a second. */
+  parse: number
+  gets: RequestsResult
+  points: RequestsResult
+  messages: RunResult
+  fill: FillResult
+  aggregates: ReadingResult
+  lines: ReadingResult
 }
 
 export type LoadReply =

@@ -1,7 +1,15 @@
 import type { CodecRow } from './codecs.ts'
+import { type GrowthPoint, growthDimensions, growthOrder } from './growth-rows.ts'
 import type { Machine } from './machine.ts'
 import type { DiskResult, ReadBack } from './messages.ts'
 import type { Verdict } from './verdict.ts'
+
+/** One of several measurements; beside a yardstick the row is judged by their ratio. */
+export interface Round {
+  readonly ours: number
+  readonly yardstick: number | null
+  readonly ratio: number | null
+}
 
 /** One row of the output, and of the JSON file. */
 export interface RowOutcome {
@@ -25,6 +33,12 @@ export interface RowOutcome {
   readonly readBack: ReadBack | null
   readonly verdict: Verdict
   readonly note: string
+  /** Of rows that are measured several times: each time, in their order. */
+  readonly rounds?: readonly Round[]
+  /** What the row was compared with, where that is another program: its version and source. */
+  readonly peer?: string
+  /** Of rows that tell how cost grows. */
+  readonly growth?: GrowthPoint
 }
 
 /** A row with nothing but what is given. */
@@ -47,14 +61,18 @@ export function plainOutcome(
   }
 }
 
+/** Goes up when an older report can no longer be read as a newer one. */
+export const reportFormat = 1
+
 export interface BenchReport {
+  readonly format: typeof reportFormat
   readonly quick: boolean
   readonly machine: Machine
   readonly settings: { readonly rateLimit: 'off'; readonly durability: 'flush' }
   readonly rows: readonly RowOutcome[]
   readonly codecs: readonly CodecRow[]
-  /** `met` where no row is missed. */
-  readonly verdict: 'met' | 'missed'
+  /** `met` where no row is missed and each could be run. */
+  readonly verdict: 'met' | 'missed' | 'not run'
 }
 
 const titles = {
@@ -62,6 +80,9 @@ const titles = {
   throughput: 'Throughput at saturation',
   latency: 'Latency at the published rate, from when an upload was due to its reply',
   information: 'For information',
+  limits: 'Ingest and reading back, as fast as this machine allows',
+  growth: 'One thing raised, all else the same',
+  durability: 'The cost of durability: ATOMSTREAM_DURABILITY=flush and =commit, by turns',
   client: 'The load process against a server that does nothing',
   server: 'Server',
   media: 'Media files: the whole upload, on a server of its own',
@@ -69,6 +90,16 @@ const titles = {
   stream: 'The stream of memories, on a server of its own, its two limits off',
 } as const
 export type ReportTable = keyof typeof titles
+
+const sections: readonly { readonly heading: string; readonly tables: readonly ReportTable[] }[] = [
+  { heading: 'The published figures', tables: ['batch', 'throughput', 'latency', 'information'] },
+  { heading: 'The limits of this machine', tables: ['limits'] },
+  { heading: 'How cost grows', tables: ['growth', 'durability'] },
+  {
+    heading: 'Server, media files, memories and the stream',
+    tables: ['client', 'server', 'media', 'memories', 'stream'],
+  },
+]
 
 /** A table's rows as aligned text: names to the left, figures to the right. */
 export function formatTable(
@@ -138,7 +169,8 @@ function formatMachine(machine: Machine): string {
     `${machine.cpu}, ${machine.cores} cores, ${memory}, ${machine.kernel}, ${machine.fileSystem}`,
     `Node ${machine.node}, atomstream ${machine.packages.atomstream} (${machine.commit ?? 'no commit'})`,
     `${machine.date}`,
-    'The rate limit is off. Every reply is durable: ATOMSTREAM_DURABILITY is flush.',
+    'The rate limit is off. Every reply is durable, ATOMSTREAM_DURABILITY is flush,',
+    'except in rows that say commit.',
     'The load generator runs on the same machine and is part of every figure.',
   ].join('\n')
 }
@@ -146,14 +178,71 @@ function formatMachine(machine: Machine): string {
 /** The whole report as text. */
 export function formatReport(report: BenchReport): string {
   const parts = [formatMachine(report.machine)]
-  for (const [table, title] of Object.entries(titles)) {
-    const rows = report.rows.filter((row) => row.table === table)
-    if (rows.length === 0) continue
-    parts.push(`${title}\n\n${formatTable(rowHeader, rows.map(rowCells))}`)
+  for (const { heading, tables } of sections) {
+    const texts = tables.flatMap((table) => {
+      const rows = report.rows.filter((row) => row.table === table)
+      return rows.length === 0 ? [] : formatRows(table, rows)
+    })
+    if (texts.length > 0) parts.push(`${heading}\n${'='.repeat(heading.length)}`, ...texts)
   }
   if (report.codecs.length > 0) parts.push(formatCodecs(report.codecs))
   parts.push(formatReadBack(report.rows), formatVerdict(report))
   return `${parts.join('\n\n')}\n`
+}
+
+function formatRows(table: ReportTable, rows: readonly RowOutcome[]): string[] {
+  if (table === 'growth') return formatGrowth(rows)
+  const text =
+    table === 'durability' ? formatDurability(rows) : formatTable(rowHeader, rows.map(rowCells))
+  return [`${titles[table]}\n\n${text}`]
+}
+
+/** A table for each thing that is raised. */
+function formatGrowth(rows: readonly RowOutcome[]): string[] {
+  const header = ['row', 'rec/s', 'p50 ms', 'p99 ms', 'uploads', 'MB/s', 'server MiB', 'note']
+  return growthOrder.flatMap((dimension) => {
+    const points = rows.filter(({ growth }) => growth?.dimension === dimension)
+    if (points.length === 0) return []
+    const cells = points.map((row) => [
+      row.label,
+      formatFigure(row.measured),
+      formatFigure(row.p50Ms),
+      formatFigure(row.p99Ms),
+      formatFigure(row.samples),
+      formatFigure(row.bytesPerSecond === null ? null : row.bytesPerSecond / 1e6),
+      formatFigure(row.serverAnonBytesMax === null ? null : row.serverAnonBytesMax / 2 ** 20),
+      noteOf(row),
+    ])
+    return [`${growthDimensions[dimension].title}\n\n${formatTable(header, cells)}`]
+  })
+}
+
+/** What went as it should needs no word. */
+function noteOf({ verdict, note }: RowOutcome): string {
+  if (verdict === 'information') return note
+  return note === '' ? verdict : `${verdict}: ${note}`
+}
+
+/** A line for each size: both modes beside each other, and their quotient. */
+function formatDurability(rows: readonly RowOutcome[]): string {
+  const header = ['row', 'flush rec/s', 'p99 ms', 'commit rec/s', 'p99 ms', 'commit/flush', 'note']
+  const lines = rows.filter(({ unit }) => unit === '×')
+  return formatTable(
+    header,
+    lines.map((line) => {
+      const of = (mode: string) => rows.find(({ id }) => id === `${line.id}-${mode}`)
+      const [flush, commit] = [of('flush'), of('commit')]
+      return [
+        line.label,
+        formatFigure(flush?.measured ?? null),
+        formatFigure(flush?.p99Ms ?? null),
+        formatFigure(commit?.measured ?? null),
+        formatFigure(commit?.p99Ms ?? null),
+        formatFigure(line.measured),
+        noteOf(line),
+      ]
+    }),
+  )
 }
 
 function formatCodecs(codecs: readonly CodecRow[]): string {

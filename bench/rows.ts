@@ -51,15 +51,25 @@ export const speedUp = {
 
 export const units: Readonly<Record<BodyKind, string>> = {
   telemetry: 'rec/s',
+  mixed: 'rec/s',
   frames: 'frames/s',
+  'small-frames': 'frames/s',
   buffers: 'buffers/s',
 }
 const names: Readonly<Record<BodyKind, string>> = {
   telemetry: 'telemetry',
+  mixed: 'telemetry of three shapes',
   frames: 'video frames',
+  'small-frames': 'video frames of 320×240',
   buffers: 'audio buffers',
 }
-const sessionTypes = { telemetry: 'telemetry', frames: 'video', buffers: 'audio' } as const
+export const sessionTypes = {
+  telemetry: 'telemetry',
+  mixed: 'telemetry',
+  frames: 'video',
+  'small-frames': 'video',
+  buffers: 'audio',
+} as const
 
 /**
  * The published tables: kind, batch size, rate, latency; then what this bench asks of it: how many

@@ -33,3 +33,7 @@ export function median(values: readonly number[]): number {
   assert(value !== undefined, 'no values')
   return value
 }
+
+export function sum<T>(values: readonly T[], pick: (value: T) => number): number {
+  return values.reduce((total, value) => total + pick(value), 0)
+}

@@ -1,21 +1,25 @@
 import assert from 'node:assert/strict'
-import type { BodySource } from './bodies.ts'
+import { Packr } from 'msgpackr'
+import {
+  type BlockTemplate,
+  blockBodies,
+  blockRecords,
+  blockTemplate,
+  type Slice,
+  twoDigitBytes,
+} from './block-bodies.ts'
+import type { BodySource, RecordSource } from './bodies.ts'
 
 export interface TelemetryRecord {
   readonly timestamp: string
-  readonly values: {
-    readonly temperature: number
-    readonly humidity: number
-    readonly pressure: number
-  }
+  readonly values: Readonly<Record<string, number | string | boolean | null>>
 }
 
-/**
- * Records are numbered through the whole run; each block of so many is patched from one template.
- */
-const blockRecords = 10_000
-/** As many blocks as pressures: past it a record would come twice. */
-export const telemetryRecordsMax = blockRecords * 10_000
+export interface TelemetryValues {
+  readonly temperature: number
+  readonly humidity: number
+  readonly pressure: number
+}
 
 const epochMs = Date.parse('2025-01-20T00:00:00.000Z')
 // Both are coprime to what they are taken modulo, so neither sequence repeats before its end.
@@ -23,128 +27,214 @@ const pairStep = 99_991
 const pressureStep = 7_919
 const pairs = 1_000_000
 const pressures = 10_000
+/** Of a hundred each, from 1,000 on: one more digit that changes. */
+const pressureRanges = 10
+
+/** As many blocks as pressures: past it a record would come twice. */
+const blocksMax = pressures * pressureRanges
+export const telemetryRecordsMax = blockRecords * blocksMax
 
 // What a block changes of a timestamp: "2025-01-" and "0.000Z" stand, "20T10:30:0" between does
 // not.
 const dayOffset = '2025-01-'.length
 const changingBytes = '20T10:30:0'.length
 
+export function telemetryTimeMs(number: number): number {
+  return epochMs + number
+}
+
 /**
- * Record `number`. Its temperature and humidity name its place in the block (the pair is one of a
- * million and none comes twice), its pressure the block, its timestamp both: values as well as
- * timestamps are unique. They have the decimals of the documented example.
+ * The values of record `number`. Its temperature and humidity name its place in the block (the pair
+ * is one of a million and none comes twice), its pressure the block. They have the decimals of the
+ * documented example.
  */
-export function telemetryRecord(number: number): TelemetryRecord {
+export function telemetryValues(number: number): TelemetryValues {
   assert(number < telemetryRecordsMax, 'out of unique records')
   const index = number % blockRecords
   const pair = (index * pairStep) % pairs
   return {
-    timestamp: new Date(epochMs + number).toISOString(),
-    values: {
-      temperature: ((pair % 1_000) - 100) / 10,
-      humidity: Math.floor(pair / 1_000) / 10,
-      pressure: 1_000 + pressureDigits(index, Math.floor(number / blockRecords)) / 100,
-    },
+    temperature: ((pair % 1_000) - 100) / 10,
+    humidity: Math.floor(pair / 1_000) / 10,
+    pressure: pressureOf(index, Math.floor(number / blockRecords)),
   }
+}
+
+/** Record `number`. Its timestamp is as unique as its values are. */
+export function telemetryRecord(number: number): TelemetryRecord & { values: TelemetryValues } {
+  const timestamp = new Date(epochMs + number).toISOString()
+  return { timestamp, values: { ...telemetryValues(number) } }
+}
+
+function pressureOf(index: number, block: number): number {
+  const range = Math.floor(block / pressures)
+  return (100_000 + range * pressures + pressureDigits(index, block)) / 100
 }
 
 function pressureDigits(index: number, block: number): number {
   return (index * pressureStep + block) % pressures
 }
 
-interface Template {
-  /** All records of block 0, each followed by a comma. */
-  readonly bytes: Buffer
-  /** Where record i begins; one more entry than records. */
-  readonly starts: Uint32Array
-  /**
-   * Where the four changing digits of record i's pressure are: "10" comes before, a point amid.
-   */
-  readonly pressures: Uint32Array
+/** Ten bytes of text, as they are stored. */
+export interface TenBytes {
+  readonly four: number
+  readonly fourMore: number
+  readonly two: number
 }
 
-let template: Template | undefined
-
-function blockTemplate(): Template {
-  template ??= buildTemplate()
-  return template
-}
-
-function buildTemplate(): Template {
-  const starts = new Uint32Array(blockRecords + 1)
-  const pressureOffsets = new Uint32Array(blockRecords)
-  const parts: string[] = []
-  let offset = 0
-  for (let index = 0; index < blockRecords; index++) {
-    const record = telemetryRecord(index)
-    const values = `"temperature":${record.values.temperature},"humidity":${record.values.humidity}`
-    const head = `{"timestamp":"${record.timestamp}","values":{${values},"pressure":10`
-    // The pressure has four digits that change; a fixed number of them lets them be patched in
-    // place.
-    const text = `${head}00.00}},`
-    starts[index] = offset
-    pressureOffsets[index] = offset + head.length
-    parts.push(text)
-    offset += text.length
+function tenBytes(text: string): TenBytes {
+  const bytes = Buffer.from(text, 'latin1')
+  assert.equal(bytes.length, 10)
+  return {
+    four: bytes.readUInt32BE(0),
+    fourMore: bytes.readUInt32BE(4),
+    two: bytes.readUInt16BE(8),
   }
-  starts[blockRecords] = offset
-  return { bytes: Buffer.from(parts.join(''), 'latin1'), starts, pressures: pressureOffsets }
 }
 
-const prefix = Buffer.from('{"records":[')
-const timestampOffset = '{"timestamp":"'.length + dayOffset
+export function writeTen(view: DataView, offset: number, bytes: TenBytes): void {
+  view.setUint32(offset, bytes.four)
+  view.setUint32(offset + 4, bytes.fourMore)
+  view.setUint16(offset + 8, bytes.two)
+}
+
+/** Small uploads take many turns in one block. */
+let changing: { readonly block: number; readonly digits: TenBytes } | undefined
+
+/** The digits of a timestamp that a block changes. */
+export function changingDigits(block: number): TenBytes {
+  if (changing?.block !== block) {
+    const time = new Date(epochMs + block * blockRecords).toISOString()
+    changing = { block, digits: tenBytes(time.slice(dayOffset, dayOffset + changingBytes)) }
+  }
+  return changing.digits
+}
+
+/** Where they stand in a timestamp. */
+export const changingOffset = dayOffset
+
+let json: BlockTemplate | undefined
+
+const jsonStampOffset = '{"timestamp":"'.length + changingOffset
+const jsonTailBytes = '00.00}},'.length
 
 /** Uploads of `records` telemetry records as JSON; `records` divides 10,000. */
-export function telemetryBodies(records: number): BodySource {
-  assert(blockRecords % records === 0, 'an upload must not reach over two blocks')
-  const { bytes, starts, pressures: pressureOffsets } = blockTemplate()
-  return {
+export function telemetryBodies(records: number): RecordSource {
+  json ??= blockTemplate((index) => {
+    const { timestamp, values } = telemetryRecord(index)
+    const fields = `"temperature":${values.temperature},"humidity":${values.humidity}`
+    // A fixed number of digits lets the pressure be patched in place.
+    return `{"timestamp":"${timestamp}","values":{${fields},"pressure":1000.00}},`
+  })
+  const template = json
+  const source = blockBodies({
     contentType: 'application/json',
-    bytesMax: prefix.length + longestSlice(starts, records) + 1,
     records,
-    write: (target, offset, first) => {
-      const block = Math.floor(first / blockRecords)
-      const begin = first % blockRecords
-      const sliceStart = starts[begin] as number
-      const sliceEnd = starts[begin + records] as number
-      assert(first % records === 0 && first < telemetryRecordsMax, 'out of unique records')
-      prefix.copy(target, offset)
-      const at = offset + prefix.length
-      // The last record's comma gives way to the closing brackets.
-      bytes.copy(target, at, sliceStart, sliceEnd - 1)
-      target.write(']}', at + sliceEnd - sliceStart - 1, 'latin1')
-      const blockTime = new Date(epochMs + block * blockRecords).toISOString()
-      const changing = Buffer.from(blockTime.slice(dayOffset, dayOffset + changingBytes), 'latin1')
-      for (let index = begin; index < begin + records; index++) {
-        const move = at - sliceStart
-        const stamp = move + (starts[index] as number) + timestampOffset
-        // Ten single stores beat one call of copy for so few bytes.
-        for (let i = 0; i < changingBytes; i++) target[stamp + i] = changing[i] as number
-        writePressure(
-          target,
-          move + (pressureOffsets[index] as number),
-          pressureDigits(index, block),
-        )
+    template,
+    blocksMax,
+    prefix: Buffer.from('{"records":['),
+    suffix: Buffer.from(']}'),
+    separatorBytes: 1,
+    patch: (slice) => {
+      const digits = changingDigits(slice.block)
+      for (let index = slice.begin; index < slice.end; index++) {
+        const { view, move } = slice
+        writeTen(view, move + (template.starts[index] as number) + jsonStampOffset, digits)
+        writePressure(slice, (template.starts[index + 1] as number) - jsonTailBytes, index)
       }
-      return prefix.length + (sliceEnd - sliceStart - 1) + 2
     },
-  }
+  })
+  return { ...source, record: telemetryRecord }
 }
 
-function longestSlice(starts: Uint32Array, records: number): number {
-  let longest = 0
-  for (let begin = 0; begin < blockRecords; begin += records) {
-    longest = Math.max(longest, (starts[begin + records] as number) - (starts[begin] as number))
-  }
-  return longest
+const packr = new Packr({ useRecords: false })
+/** Of a double with fractions: a type byte and eight more. */
+const packedPressureBytes = 8
+
+let packed: BlockTemplate | undefined
+
+/** The same records as MessagePack; a pressure is a double of eight bytes even if it is whole. */
+export function packedBodies(records: number): RecordSource {
+  packed ??= blockTemplate((index) => {
+    const { timestamp, values } = telemetryRecord(index)
+    return packr.pack({ timestamp, values: { ...values, pressure: 1_000.001 } })
+  })
+  const template = packed
+  const stampOffset = template.bytes.indexOf(telemetryRecord(0).timestamp) + changingOffset
+  const source = blockBodies({
+    contentType: 'application/msgpack',
+    records,
+    template,
+    blocksMax,
+    prefix: packedHead(records),
+    suffix: new Uint8Array(0),
+    separatorBytes: 0,
+    patch: ({ view, move, begin, end, block }) => {
+      const digits = changingDigits(block)
+      for (let index = begin; index < end; index++) {
+        writeTen(view, move + (template.starts[index] as number) + stampOffset, digits)
+        const pressureAt = move + (template.starts[index + 1] as number) - packedPressureBytes
+        view.setFloat64(pressureAt, pressureOf(index, block))
+      }
+    },
+  })
+  return { ...source, record: telemetryRecord }
+}
+
+/** A map of one, whose value is an array of so many. */
+function packedHead(records: number): Uint8Array {
+  const array = records < 16 ? [0x90 + records] : [0xdc, records >> 8, records & 0xff]
+  return Buffer.concat([Buffer.of(0x81), packr.pack('records'), Buffer.from(array)])
+}
+
+let lines: BlockTemplate | undefined
+
+const lineTail = '1000.00 1737331200000000000\n'
+/** Nanoseconds: a block changes those from ten seconds up. */
+const lineDigits = 9
+const lineNanosecondsOffset = '1000.00 '.length
+
+/** The same records as points in InfluxDB's line protocol, with timestamps in nanoseconds. */
+export function lineBodies(records: number): BodySource {
+  lines ??= blockTemplate((index) => {
+    const { temperature, humidity } = telemetryValues(index)
+    const nanoseconds = `${epochMs + index}000000`
+    const fields = `temperature=${temperature},humidity=${humidity},pressure=1000.00`
+    return `telemetry ${fields} ${nanoseconds}\n`
+  })
+  const template = lines
+  return blockBodies({
+    contentType: 'text/plain',
+    records,
+    template,
+    blocksMax,
+    prefix: new Uint8Array(0),
+    suffix: Buffer.from('\n'),
+    separatorBytes: 1,
+    patch: (slice) => {
+      const time = String(epochMs + slice.block * blockRecords)
+      const digits = tenBytes(` ${time.slice(0, lineDigits)}`)
+      for (let index = slice.begin; index < slice.end; index++) {
+        const tail = (template.starts[index + 1] as number) - lineTail.length
+        // The space before the time makes them ten.
+        writeTen(slice.view, slice.move + tail + lineNanosecondsOffset - 1, digits)
+        writePressure(slice, tail + '10'.length, index)
+      }
+    },
+  })
 }
 
 const zero = '0'.charCodeAt(0)
+const point = '.'.charCodeAt(0)
 
-/** Writes `dd.dd`; the point is there already. */
-function writePressure(target: Buffer, offset: number, digits: number): void {
-  target[offset] = zero + Math.floor(digits / 1_000)
-  target[offset + 1] = zero + (Math.floor(digits / 100) % 10)
-  target[offset + 3] = zero + (Math.floor(digits / 10) % 10)
-  target[offset + 4] = zero + (digits % 10)
+/**
+ * Writes the five changing digits of a pressure `1ddd.dd`, of which `place` is the third, into its
+ * place in the template: a 1 is there already.
+ */
+function writePressure({ view, move, block }: Slice, place: number, index: number): void {
+  const offset = move + place
+  const digits = pressureDigits(index, block)
+  const whole = Math.floor(digits / 100)
+  const range = (zero + Math.floor(block / pressures)) << 24
+  view.setUint32(offset - 1, range | (twoDigitBytes(whole) << 8) | point)
+  view.setUint16(offset + 3, twoDigitBytes(digits - whole * 100))
 }

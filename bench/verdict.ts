@@ -3,6 +3,18 @@ import type { DiskResult } from './messages.ts'
 /** `not run`: what the row needs is not on this machine. */
 export type Verdict = 'met' | 'missed' | 'information' | 'not judged' | 'not run'
 
+/**
+ * Of a whole run: met only where every row that is judged is. A quick run judges by counts alone,
+ * so what it leaves out does not matter.
+ */
+export function overallVerdict(
+  rows: readonly { readonly verdict: Verdict }[],
+  isQuick: boolean,
+): 'met' | 'missed' | 'not run' {
+  if (rows.some(({ verdict }) => verdict === 'missed')) return 'missed'
+  return !isQuick && rows.some(({ verdict }) => verdict === 'not run') ? 'not run' : 'met'
+}
+
 export interface Judgement {
   /** What `measured` had to reach, or for a latency not to pass. */
   readonly required: number
@@ -39,6 +51,11 @@ export function judgeThroughput(
     note = diskRate < rate ? `${diskShare} of ${plain}` : plain
   }
   return { required, verdict: measured >= required ? 'met' : 'missed', note }
+}
+
+/** At least `required`. */
+export function judgeAtLeast(measured: number, required: number): Judgement {
+  return { required, verdict: measured >= required ? 'met' : 'missed', note: '' }
 }
 
 /** At most `required`. */

@@ -90,3 +90,11 @@ test('an incomplete reply parses to nothing', () => {
     length: whole.length,
   })
 })
+
+test('a reply of status 204 has no body and needs no length', () => {
+  const head = 'HTTP/1.1 204 No Content\r\nx: 1\r\n\r\n'
+  assert.deepEqual(parseReply(Buffer.from(head)), {
+    reply: { status: 204, body: '' },
+    length: head.length,
+  })
+})

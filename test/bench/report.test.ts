@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type BenchReport, formatFigure, formatReport, formatTable } from '../../bench/report.ts'
 import { allRows, speedUp } from '../../bench/rows.ts'
+import { benchReport } from '../support/bench-report.ts'
 
 const report: BenchReport = {
+  format: 1,
   quick: false,
   machine: {
     cpu: 'Some CPU',
@@ -63,6 +65,26 @@ test('a row that could not be run is named at the end and is never one that is m
   const text = (rows: BenchReport['rows']) => formatReport({ ...report, rows, verdict: 'met' })
   assert.match(text([met]), /\nAll rows met\.\n$/)
   assert.match(text([met, skipped]), /\nAll other rows met; not run: b\n$/)
+})
+
+test('growth has a table for each thing that is raised, durability a line for each size', () => {
+  const point = { table: 'growth', measured: 5_000, p50Ms: 1, p99Ms: 2 } as const
+  const rate = { table: 'durability', label: '100 a batch' } as const
+  const text = formatReport(
+    benchReport([
+      { ...point, id: 'a', label: '7 sessions', growth: { dimension: 'sessions', value: 7 } },
+      { ...point, id: 'b', label: '9 a batch', growth: { dimension: 'batch', value: 9 } },
+      { ...rate, id: 'durability/x-flush', measured: 200_000, p99Ms: 8 },
+      { ...rate, id: 'durability/x-commit', measured: 300_000, p99Ms: 4 },
+      { ...rate, id: 'durability/x', unit: '×', measured: 1.5, verdict: 'missed', note: 'why' },
+    ]),
+  )
+  const [before, batches = '', sessions = '', durability = ''] =
+    text.split(/^(?=Against|The cost)/m)
+  assert.match(before ?? '', /\nHow cost grows\n=+\n\n$/)
+  assert.match(batches, /^Against the batch size.*\n\n[\s\S]*9 a batch +5,000 +1 +2 /)
+  assert.match(sessions, /^Against sessions.*\n\n[\s\S]*7 sessions +5,000 +1 +2 /)
+  assert.match(durability, /100 a batch +200,000 +8 +300,000 +4 +1\.5 +missed: why\n/)
 })
 
 test('columns line up: names to the left, figures to the right', () => {

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DiskResult } from '../../bench/messages.ts'
-import { judgeAtMost, judgeDiskBound, judgeLatency, judgeThroughput } from '../../bench/verdict.ts'
+import {
+  judgeAtLeast,
+  judgeAtMost,
+  judgeDiskBound,
+  judgeLatency,
+  judgeThroughput,
+  overallVerdict,
+} from '../../bench/verdict.ts'
 
 function disk(recordsPerSecond: number, p50Ms = 1): DiskResult {
   const latency = { p50Ms, p99Ms: p50Ms, samples: 1 }
@@ -48,4 +55,18 @@ test('a latency is judged unless a plain write on this disk misses the published
     assert.equal(beyond.verdict, 'not judged')
     assert.match(beyond.note, /out of this disk's reach/)
   }
+})
+
+test('a ratio may equal its bound and not fall short of it', () => {
+  assert.equal(judgeAtLeast(2.2, 2.2).verdict, 'met')
+  assert.equal(judgeAtLeast(2.199, 2.2).verdict, 'missed')
+})
+
+test('a run is met only where all its rows are, and one that could not be run is none', () => {
+  const rows = (...verdicts: ('met' | 'missed' | 'information' | 'not judged' | 'not run')[]) =>
+    verdicts.map((verdict) => ({ verdict }))
+  assert.equal(overallVerdict(rows('met', 'information', 'not judged'), false), 'met')
+  assert.equal(overallVerdict(rows('met', 'not run'), false), 'not run')
+  assert.equal(overallVerdict(rows('not run', 'missed'), false), 'missed')
+  assert.equal(overallVerdict(rows('not judged', 'not run'), true), 'met')
 })
