@@ -1,6 +1,12 @@
 import type { BodySpec } from './bodies.ts'
 import { type InfluxProgram, InfluxServer } from './influx.ts'
-import { figuresOf, joined, type LimitFigure, type LimitRun } from './limit-run.ts'
+import {
+  figuresOf,
+  joined,
+  type LimitFigure,
+  type LimitRun,
+  sessionBatchSize,
+} from './limit-run.ts'
 import type { DiskResult, ReadingResult, RequestsResult, RunResult } from './messages.ts'
 import { type RatioRound, ratioRound } from './rounds.ts'
 import { median } from './statistics.ts'
@@ -10,6 +16,12 @@ const longMs = 4_000
 
 function telemetry(records: number, encoding: BodySpec['encoding'] = 'json'): BodySpec {
   return { kind: 'telemetry', encoding, records }
+}
+
+function describe(body: BodySpec, connections: number): string {
+  const batchSize = sessionBatchSize(body)
+  const batches = body.records < batchSize ? `, batches of ${batchSize.toLocaleString('en')}` : ''
+  return `${connections} connections${batches}`
 }
 
 /** Records a second over those of `JSON.parse` alone on one thread. */
@@ -28,7 +40,7 @@ export async function measureOverParse(
     },
     () => run.parse(body),
   )
-  return run.ratioFigure(rounds, required, { results, note: `${connections} connections` })
+  return run.ratioFigure(rounds, required, { results, note: describe(body, connections) })
 }
 
 /** MessagePack over JSON, the same records by turns. */
@@ -75,7 +87,7 @@ export async function measureOverInflux(
     results.push(ours)
   }
   for (const round of rounds) run.tell(round)
-  const note = `${connections} connections; ${program.source}`
+  const note = `${describe(telemetry(records), connections)}; ${program.source}`
   return { ...run.ratioFigure(rounds, required, { results, note }), peer: program.source }
 }
 

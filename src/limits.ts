@@ -35,6 +35,10 @@ export const limits = {
   /** Bodies up to the largest of these are gathered in buffers that are used again. */
   bodyBufferClasses: [32 * KiB, 128 * KiB, 512 * KiB, 2 * MiB],
   bodyBuffersKeptBytesMax: 48 * MiB,
+  /** Larger ones are made in steps of this, so that one serves bodies of about its size. */
+  largeBufferStepBytes: 4 * MiB,
+  largeBuffersKeptBytesMax: 96 * MiB,
+  largeBufferIdleMs: 5_000,
   queryMembersMax: 64,
   /** Arrays and objects inside one another. */
   nestingDepthMax: 64,
@@ -80,6 +84,8 @@ export const limits = {
   jpegScansMax: 100,
   imageDecodeTimeoutS: 10,
   audioChannelsMax: 8,
+  /** A WAV buffer up to this is parsed in memory that each thread keeps. */
+  wavScratchBytesMax: 256 * KiB,
   sampleRateHzMin: 8_000,
   sampleRateHzMax: 192_000,
 
@@ -531,9 +537,9 @@ export const limits = {
   webSocketSilenceMs: 180_000,
   /** Unanswered messages of one connection: half of it is told as `flow`, past it they are refused. */
   webSocketPendingMessagesMax: 32_768,
-  /** Messages that come together become one upload of so many, of about so many bytes, at most. */
-  webSocketRunMessagesMax: 2_048,
-  webSocketRunBytesMax: 256 * KiB,
+  /** Small uploads or messages that come together become one of so many, of about so many bytes, at most. */
+  runUploadsMax: 2_048,
+  runBytesMax: 256 * KiB,
   /** What a message takes beside its bytes while it is under way, for the budget of bodies. */
   webSocketMessageOverheadBytes: 1 * KiB,
   peekedMessageBytesMax: 4 * KiB,

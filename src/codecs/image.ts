@@ -1,4 +1,4 @@
-import sharp, { type OutputInfo, type Sharp } from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { limits } from '../limits.ts'
 import type { JpegStructure } from './jpeg.ts'
 import { MediaFault } from './media-fault.ts'
@@ -14,19 +14,17 @@ sharp.concurrency(1)
 /**
  * Decodes every pixel of a JPEG whose structure has been read. Throws MediaFault where the
  * entropy-coded data is corrupt or incomplete, the decoder warns of anything else, or it sees
- * another size. One component of the picture is kept, as 8-bit pixels, and dropped: about 6 ms for
- * 1920×1080.
+ * another size: no picture of as many pixels at most reaches as far but one of that size.
+ *
+ * Of the picture its last pixel alone is kept: libjpeg has to decode all lines before it to get there.
+ * To write the picture out took a quarter of the time: 0.88 ms against 1.2 for 320×240.
  */
-export async function verifyPixels(bytes: Uint8Array, structure: JpegStructure): Promise<void> {
-  const { width, height } = await decode(bytes)
-  if (width !== structure.width || height !== structure.height) {
-    const expected = `${structure.width}×${structure.height}`
-    throw new MediaFault(
-      'malformed',
-      0,
-      `The JPEG decodes to ${width}×${height}, its header tells ${expected}`,
-    )
-  }
+export async function verifyPixels(
+  bytes: Uint8Array,
+  { width, height }: JpegStructure,
+): Promise<void> {
+  const last = { left: width - 1, top: height - 1, width: 1, height: 1 }
+  await decoded(bytes, (image) => image.extract(last).raw().toBuffer(), width * height)
 }
 
 /** Samples of a scene picture: red, green and blue of so many pixels square. */
@@ -69,18 +67,15 @@ export async function thumbnail(
   return { bytes: data, width: info.width, height: info.height }
 }
 
-async function decode(bytes: Uint8Array): Promise<OutputInfo> {
-  const { info } = await decoded(bytes, (image) =>
-    image.extractChannel(0).raw().toBuffer({ resolveWithObject: true }),
-  )
-  return info
-}
-
-async function decoded<T>(bytes: Uint8Array, use: (image: Sharp) => Promise<T>): Promise<T> {
+async function decoded<T>(
+  bytes: Uint8Array,
+  use: (image: Sharp) => Promise<T>,
+  pixelsMax: number = limits.imagePixelsMax,
+): Promise<T> {
   try {
     const image = sharp(bytes, {
       failOn: 'warning',
-      limitInputPixels: limits.imagePixelsMax,
+      limitInputPixels: pixelsMax,
       sequentialRead: true,
     })
     return await use(image.timeout({ seconds: limits.imageDecodeTimeoutS }))

@@ -6,6 +6,8 @@ import type { DecodedContent, RejectedRecords } from '../contracts/tasks.ts'
 /** A decoded and valid upload on its way into a batch. */
 export interface AdmittedUpload {
   readonly arrivedAtMs: number
+  /** One, or as many as came together and became one. */
+  readonly uploads: number
   /** Bytes of the body as it came, compressed where it was. */
   readonly wireBytes: number
   /** Records in the upload; `content` holds those that are not in `rejected`. */

@@ -63,6 +63,8 @@ export class Batcher {
   #open: Batch | null = null
   #running = 0
   #flushFailures = 0
+  /** Of the last one, 0 where there was none. */
+  #recordsPerUpload = 0
   #stopped = false
   readonly #waiting: Batch[] = []
   /** Every batch whose records are neither atoms nor a dead letter yet. */
@@ -84,9 +86,18 @@ export class Batcher {
     return this.#open?.number ?? this.#nextBatch
   }
 
-  /** Records until the open batch, or the next, is full; one at least. */
-  get room(): number {
-    return Math.max(1, this.#row().batchSize - (this.#open?.records ?? 0))
+  /** Until the open batch, or the next, is full: records, and about how many uploads; one at least. */
+  get room(): { readonly records: number; readonly uploads: number } {
+    const records = Math.max(1, this.#row().batchSize - (this.#open?.records ?? 0))
+    const uploads = Math.ceil(records / Math.max(1, this.#recordsPerUpload))
+    return { records, uploads }
+  }
+
+  /** Whether several uploads go into a batch, by the last one. */
+  get gathers(): boolean {
+    const { batchSize, maxBatchDelayMs } = this.#row()
+    const records = this.#recordsPerUpload
+    return records > 0 && 2 * records <= batchSize && maxBatchDelayMs > 0
   }
 
   /** A number for atoms that come another way than by uploads into batches. */
@@ -105,6 +116,7 @@ export class Batcher {
    * await runs synchronously, so uploads enter batches in the order of the calls.
    */
   async admit(upload: AdmittedUpload): Promise<UploadAnswer> {
+    this.#recordsPerUpload = upload.received / upload.uploads
     const entry = newEntry(upload, this.#isStreamed)
     if (this.#open !== null && !hasRoom(this.#open, entry)) this.#close(this.#open, this.#now())
     const session = this.#row()

@@ -3,15 +3,18 @@ import type { Actor } from '../contracts/actor.ts'
 import { type ErrorCode, Refusal } from '../contracts/errors.ts'
 import type { JobStarted, UploadReply } from '../contracts/http.ts'
 import type { BodyFormat, DecodeUpload, DecodeVerdict, MessageId } from '../contracts/tasks.ts'
+import { limits } from '../limits.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import type { Decoder, ScannedMessages } from '../pool/decoder.ts'
+import type { Decoder, ScannedUploads } from '../pool/decoder.ts'
 import type { SessionRow } from '../store/interfaces.ts'
 import type { UploadAnswer } from './batch.ts'
+import type { Batcher } from './batcher.ts'
 import { type IdempotentUploads, keyDigest } from './idempotency.ts'
 import { jobStarted } from './job-report.ts'
 import { batchName } from './session-report.ts'
 import type { SessionService } from './sessions.ts'
+import { type GatheredUpload, UploadGathering } from './upload-gathering.ts'
 
 /** A body as the front door hands it over: a buffer that is not shared is transferred to a worker. */
 export interface UploadInput {
@@ -38,22 +41,29 @@ export type MessageOutcome =
       readonly options: Readonly<Record<string, unknown>>
     }
 
-/** What messages that became one upload are told: each is acknowledged with its own records. */
+/** What uploads or messages that became one are told: each is acknowledged with its own records. */
 export interface RunAnswer {
   readonly ids: readonly MessageId[]
-  /** Records of each message. */
+  /** Records of each. */
   readonly records: readonly number[]
+  readonly status: 200 | 202
   /** Of all of them together. */
   readonly reply: UploadReply
 }
 
 type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
 
-/** An upload, or messages, on the way through their session. */
+/** The first so many of several became one; their answer, or null where each is to go by itself. */
+export interface Run {
+  readonly length: number
+  readonly answer: Promise<RunAnswer> | null
+}
+
+/** One upload, or several as one, on the way through their session. */
 interface Passage {
   readonly session: SessionRow
   readonly wireBytes: number
-  /** As many as clients count: messages that became one upload are several. */
+  /** As many as clients count: those that became one are several. */
   readonly uploads: number
   readonly arrivedAtMs: number
   readonly options: UploadOptions
@@ -74,6 +84,7 @@ export class UploadService {
   readonly #log: Logger
   /** The last upload of each session that has not entered its batch yet. */
   readonly #tails = new Map<number, Promise<void>>()
+  readonly #gathering = new UploadGathering((session, uploads) => this.#endRun(session, uploads))
 
   constructor(services: {
     sessions: SessionService
@@ -105,8 +116,29 @@ export class UploadService {
     const key = options.idempotencyKey
     // An answer is given again whatever has become of the session since.
     if (key === null || !this.#idempotency.knows(session, key)) {
-      this.#sessions.batcherForUpload(session)
+      const batcher = this.#sessions.batcherForUpload(session)
+      if (batcher.gathers && this.#mayGather(session, input, options)) {
+        return this.#gathering.join(session, new Uint8Array(input.buffer, 0, input.byteLength))
+      }
     }
+    this.#gathering.end(session.number)
+    return this.#uploadAlone(session, input, options)
+  }
+
+  /** What has to be told from others, or may go to a worker, goes by itself. */
+  #mayGather(session: SessionRow, input: UploadInput, options: UploadOptions): boolean {
+    const isPlain = options.idempotencyKey === null && options.asJob === null
+    const isScanned = session.type === 'telemetry' && input.format === 'json' && !input.gzip
+    const isSmall = input.byteLength <= limits.inPlaceBodyBytesMax
+    return isPlain && isScanned && isSmall && !this.#tails.has(session.number)
+  }
+
+  async #uploadAlone(
+    session: SessionRow,
+    input: UploadInput,
+    options: UploadOptions,
+  ): Promise<UploadAnswer> {
+    const key = options.idempotencyKey
     const arrivedAtMs = this.#clock.now()
     const wireBytes = input.byteLength
     const passage = { session, wireBytes, uploads: 1, arrivedAtMs, options }
@@ -125,6 +157,7 @@ export class UploadService {
 
   /** The same for a WebSocket message, which may also be a `ping` or `end`. */
   async message(session: SessionRow, input: UploadInput): Promise<MessageOutcome> {
+    this.#gathering.end(session.number)
     const arrivedAtMs = this.#clock.now()
     const wireBytes = input.byteLength
     const { verdict, admitted } = await this.#inOrder(
@@ -146,56 +179,88 @@ export class UploadService {
     }
   }
 
+  /** The same for messages of one connection that came together; see `#run`. */
+  messages(session: SessionRow, messages: readonly Uint8Array[]): Run {
+    this.#gathering.end(session.number)
+    return this.#run(session, messages, 'message')
+  }
+
+  /** Small uploads of a session that came in the same turn. */
+  #endRun(session: SessionRow, uploads: readonly GatheredUpload[]): void {
+    for (let at = 0; at < uploads.length; ) {
+      const bodies = uploads.slice(at).map(({ bytes }) => bytes)
+      const { length, answer } = this.#run(session, bodies, 'upload')
+      const part = uploads.slice(at, at + length)
+      at += length
+      if (answer === null) {
+        for (const upload of part)
+          this.#uploadAlone(session, inputOf(upload), plain).then(upload.resolve, upload.reject)
+        continue
+      }
+      answer.then(
+        ({ status, reply, records }) => {
+          for (const [index, upload] of part.entries()) {
+            const own = shareOfReply(reply, records[index] as number)
+            upload.resolve({ kind: 'reply', status, reply: own })
+          }
+        },
+        (error) => {
+          for (const upload of part) upload.reject(error)
+        },
+      )
+    }
+  }
+
   /**
-   * Messages of one connection that came together, as one upload: a page, a place in a batch and a
-   * journal entry for each of them would cost ten times what their records do. Takes as many of the first
-   * as fill the open batch. Where one of those is anything but plain records, `answer` is null and each is
-   * to be given to `message`.
+   * Several uploads or messages as one: a page, a place in a batch and a journal entry for each of them would
+   * cost ten times what their records do. Takes as many of the first as fill the open batch. Where one of
+   * those is anything but plain records, `answer` is null and each is to go by itself.
    */
-  run(
+  #run(
     session: SessionRow,
-    messages: readonly Uint8Array[],
-  ): { readonly length: number; readonly answer: Promise<RunAnswer> | null } {
-    const room = this.#roomOf(session)
-    const first = messages.slice(0, room)
-    const scanned = this.#decoder.scanMessages(first, session.decode)
+    bodies: readonly Uint8Array[],
+    envelope: DecodeUpload['envelope'],
+  ): Run {
+    const { records: room, uploads } = this.#roomOf(session)
+    const first = bodies.slice(0, uploads)
+    const scanned = this.#decoder.scanUploads(first, envelope, session.decode)
     if (scanned === null) return { length: first.length, answer: null }
-    const length = messagesFilling(room, scanned.records)
+    const length = uploadsFilling(room, scanned.records)
     if (length === first.length) {
       return { length, answer: this.#admitRun(session, first, scanned) }
     }
     const part = first.slice(0, length)
-    const fitting = this.#decoder.scanMessages(part, session.decode)
+    const fitting = this.#decoder.scanUploads(part, envelope, session.decode)
     return { length, answer: fitting === null ? null : this.#admitRun(session, part, fitting) }
   }
 
-  /** Records that the open batch still takes. */
-  #roomOf(session: SessionRow): number {
+  #roomOf(session: SessionRow): Batcher['room'] {
     try {
       return this.#sessions.batcherForUpload(session).room
     } catch {
-      // Each of the messages will be told why.
-      return Number.POSITIVE_INFINITY
+      // Each of them will be told why.
+      return { records: Number.POSITIVE_INFINITY, uploads: Number.POSITIVE_INFINITY }
     }
   }
 
   async #admitRun(
     session: SessionRow,
-    messages: readonly Uint8Array[],
-    { ids, records, verdict }: ScannedMessages,
+    bodies: readonly Uint8Array[],
+    { ids, records, verdict }: ScannedUploads,
   ): Promise<RunAnswer> {
     const passage: Passage = {
       session,
-      wireBytes: messages.reduce((sum, { byteLength }) => sum + byteLength, 0),
-      uploads: messages.length,
+      wireBytes: bodies.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      uploads: bodies.length,
       arrivedAtMs: this.#clock.now(),
       options: plain,
     }
     const answer = this.#tails.has(session.number)
       ? await (await this.#inOrder(passage, Promise.resolve(verdict))).admitted
       : await this.#admit(passage, verdict, null, 0)
-    if (answer?.kind !== 'reply') throw new Error('messages that are scanned get a reply')
-    return { ids, records, reply: answer.reply }
+    if (answer?.kind !== 'reply') throw new Error('uploads that are scanned get a reply')
+    const { status, reply } = answer
+    return { ids, records, status, reply }
   }
 
   /** `admitted` is null where there is nothing to admit. */
@@ -246,6 +311,7 @@ export class UploadService {
     const { asJob } = options
     const answer = await batcher.admit({
       arrivedAtMs,
+      uploads,
       wireBytes,
       received: verdict.received,
       rejected: verdict.rejected,
@@ -274,8 +340,24 @@ export class UploadService {
   }
 }
 
-/** How many of the first messages bring so many records or more, or all of them. */
-function messagesFilling(room: number, records: readonly number[]): number {
+/** What one of several that became one is told. */
+export function shareOfReply(reply: UploadReply, records: number): UploadReply {
+  const isQueued = reply.recordsQueued > 0
+  return {
+    ...reply,
+    recordsReceived: records,
+    recordsProcessed: isQueued ? 0 : records,
+    recordsQueued: isQueued ? records : 0,
+  }
+}
+
+function inputOf({ bytes }: GatheredUpload): UploadInput {
+  const { buffer, byteLength } = bytes
+  return { buffer, byteLength, format: 'json', gzip: false }
+}
+
+/** How many of the first bring so many records or more, or all of them. */
+function uploadsFilling(room: number, records: readonly number[]): number {
   let sum = 0
   for (const [index, count] of records.entries()) {
     sum += count

@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parsedLength } from '../codecs/gzip.ts'
 import {
   type AcceptedUpload,
-  type ScannedMessages,
-  scanMessages,
+  type ScannedUploads,
   scanUpload,
+  scanUploads,
 } from '../codecs/telemetry/scan-upload.ts'
 import { retryLater } from '../contracts/errors.ts'
 import type { DecodeSettings, DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
@@ -13,7 +13,7 @@ import { WorkerFailure } from '../contracts/worker-failure.ts'
 import { limits } from '../limits.ts'
 import type { WorkerPool } from './pool.ts'
 
-export type { ScannedMessages }
+export type { ScannedUploads }
 
 interface Waiting {
   readonly upload: DecodeUpload
@@ -81,11 +81,15 @@ export class Decoder {
   }
 
   /**
-   * Short JSON messages with telemetry, decoded in place as one upload; null where one of them is anything
-   * else or has something out of the ordinary.
+   * Short JSON uploads or messages with telemetry, decoded in place as one; null where one of them is
+   * anything else or has something out of the ordinary.
    */
-  scanMessages(messages: readonly Uint8Array[], settings: DecodeSettings): ScannedMessages | null {
-    return this.#closing === null ? scanMessages(messages, settings) : null
+  scanUploads(
+    bodies: readonly Uint8Array[],
+    envelope: DecodeUpload['envelope'],
+    settings: DecodeSettings,
+  ): ScannedUploads | null {
+    return this.#closing === null ? scanUploads(bodies, envelope, settings) : null
   }
 
   /**

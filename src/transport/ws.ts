@@ -7,7 +7,7 @@ import { type EndSession as EndOptions, EndSession } from '../contracts/http.ts'
 import type { MessageId } from '../contracts/tasks.ts'
 import type { EndReason, SubscribeOptions, Subscription } from '../events/hub.ts'
 import { sessionEnded } from '../ingest/session-report.ts'
-import type { RunAnswer } from '../ingest/uploads.ts'
+import { type RunAnswer, shareOfReply } from '../ingest/uploads.ts'
 import { limits } from '../limits.ts'
 import type { SessionRow } from '../store/interfaces.ts'
 import { type Authenticator, holdsScope, scopeMissing, subprotocolKey } from './auth.ts'
@@ -208,9 +208,9 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
     const run = this.#run
     run.messages.push(new Uint8Array(buffer))
     run.bytes += buffer.byteLength
-    const { webSocketRunMessagesMax, webSocketRunBytesMax } = limits
-    const isFull = run.messages.length === webSocketRunMessagesMax
-    if (isFull || run.bytes >= webSocketRunBytesMax) this.#endRun()
+    const { runUploadsMax, runBytesMax } = limits
+    const isFull = run.messages.length === runUploadsMax
+    if (isFull || run.bytes >= runBytesMax) this.#endRun()
   }
 
   /** Hands on what has gathered, before anything that came after it. */
@@ -261,7 +261,7 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
     const { uploads } = this.all.parts.services
     const answered: Promise<void>[] = []
     for (let at = 0; at < messages.length; ) {
-      const { length, answer } = uploads.run(this.row, messages.slice(at))
+      const { length, answer } = uploads.messages(this.row, messages.slice(at))
       const part = messages.slice(at, at + length)
       at += length
       if (answer !== null) answered.push(this.#acknowledge(answer, part))
@@ -398,12 +398,7 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
 
 /** The acknowledgement of each message of a run. */
 function acks({ ids, records, reply }: RunAnswer): string[] {
-  const isQueued = reply.recordsQueued > 0
-  const end = (count: number): string => {
-    const [processed, queued] = isQueued ? [0, count] : [count, 0]
-    const counts = { recordsReceived: count, recordsProcessed: processed, recordsQueued: queued }
-    return JSON.stringify({ ...reply, ...counts }).slice(1)
-  }
+  const end = (count: number): string => JSON.stringify(shareOfReply(reply, count)).slice(1)
   // All but the id is mostly the same.
   let endRecords = 1
   let endText = end(1)

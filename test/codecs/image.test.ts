@@ -33,7 +33,24 @@ test('a frame that was cut and closed again is refused', async () => {
 })
 
 test('a size that differs from what the decoder sees is refused', async () => {
-  await assert.rejects(verifyPixels(frame, { ...structure, width: 321 }), /decodes to 320×240/)
+  const sizes = [
+    [321, 240],
+    [319, 240],
+    [320, 241],
+    [320, 239],
+    [240, 320],
+    [640, 120],
+  ] as const
+  for (const [width, height] of sizes) {
+    await assert.rejects(verifyPixels(frame, { ...structure, width, height }), MediaFault)
+  }
+})
+
+test('corruption in the last rows of a frame alone is refused', async () => {
+  const corrupt = frame.slice()
+  for (let at = frame.length - 60; at < frame.length - 20; at += 2) corrupt.set([0xff, 0], at)
+  assert.deepEqual(readJpegStructure(corrupt), structure)
+  await assert.rejects(verifyPixels(corrupt, structure), MediaFault)
 })
 
 test('no loader but that for JPEG is left', async () => {

@@ -4,8 +4,8 @@ import fc from 'fast-check'
 import { pack } from 'msgpackr'
 import {
   scanMessage,
-  scanMessages,
   scanMsgpack,
+  scanSeveral,
   scanTelemetry,
 } from '../../src/codecs/telemetry/scan.ts'
 import { compileSchema } from '../../src/codecs/telemetry/schema.ts'
@@ -150,11 +150,11 @@ test('no message goes on in the next', () => {
   assert.equal(runAgrees([whole, whole, whole], null), true)
   for (let at = 1; at < whole.length; at += 1) {
     const halves = [whole.subarray(0, at), whole.subarray(at)]
-    assert.equal(scanMessages([whole, ...halves, whole], null), null, `cut at ${at}`)
+    assert.equal(scanSeveral([whole, ...halves, whole], 'message', null), null, `cut at ${at}`)
   }
-  const many = Array.from({ length: limits.webSocketRunMessagesMax + 1 }, () => whole)
-  assert.equal(scanMessages(many, null), null)
-  assert.equal(scanMessages(many.slice(1), null)?.builder.rows, limits.webSocketRunMessagesMax)
+  const many = Array.from({ length: limits.runUploadsMax + 1 }, () => whole)
+  assert.equal(scanSeveral(many, 'message', null), null)
+  assert.equal(scanSeveral(many.slice(1), 'message', null)?.builder.rows, limits.runUploadsMax)
 })
 
 test('text that is no UTF-8 is left to the decoders, wherever it stands', () => {

@@ -162,9 +162,10 @@ test('messages that come together share batches, and each is told of its own', a
   const { atoms } = (await client.get(client.session(session.sessionId, 'atoms'))).json as {
     atoms: { metadata: { recordCount: number } }[]
   }
-  // A message may bring the last batch of a hundred one record more.
-  for (const { metadata } of atoms) assert(metadata.recordCount <= 101, 'batches are no larger')
-  assert(atoms.length >= 6)
+  // Two records may fill a batch past its hundred, and those behind the wrong one, which a worker looks at,
+  // cannot know how full it will be.
+  for (const { metadata } of atoms) assert(metadata.recordCount <= 201, 'batches are no larger')
+  assert(atoms.length >= 4)
 })
 
 test('frames go through a WebSocket as msgpack, byte for byte', async (t) => {

@@ -4,8 +4,8 @@ import { type DecodedTelemetry, decodeTelemetry } from '../../src/codecs/telemet
 import type { PageBuilder } from '../../src/codecs/telemetry/page-builder.ts'
 import {
   scanMessage,
-  scanMessages,
   scanMsgpack,
+  scanSeveral,
   scanTelemetry,
 } from '../../src/codecs/telemetry/scan.ts'
 import { compileSchema } from '../../src/codecs/telemetry/schema.ts'
@@ -43,7 +43,7 @@ export function packedAgrees(body: Uint8Array, schema: string | null): boolean {
 
 /** The same of messages that are scanned together, beside each of them parsed by itself. */
 export function runAgrees(messages: readonly Uint8Array[], schema: string | null): boolean {
-  const scanned = scanMessages(messages, compiled(schema))
+  const scanned = scanSeveral(messages, 'message', compiled(schema))
   if (scanned === null) return false
   const page = scanned.builder.encode()
   const shown = messages.map((bytes) => Buffer.from(bytes).toString()).join('\n')

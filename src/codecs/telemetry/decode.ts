@@ -15,8 +15,8 @@ import {
   type ScannedMessage,
   type ScannedRun,
   scanMessage,
-  scanMessages,
   scanMsgpack,
+  scanSeveral,
   scanTelemetry,
 } from './scan.ts'
 import { compileSchema, fieldNameFault, misfit, missing, type RecordSchema } from './schema.ts'
@@ -76,13 +76,14 @@ export function scanRecords(
   return { id, ...decodedOf(builder, settings) }
 }
 
-/** The same of several messages, as if their records had come in one. */
+/** The same of several, as if their records had come in one. */
 export function scanRun(
-  messages: readonly Uint8Array[],
+  bodies: readonly Uint8Array[],
+  envelope: DecodeUpload['envelope'],
   settings: DecodeSettings,
 ): (DecodedTelemetry & Pick<ScannedRun, 'ids' | 'records'>) | null {
   const schema = settings.schema === null ? null : compileSchema(settings.schema)
-  const scanned = scanMessages(messages, schema)
+  const scanned = scanSeveral(bodies, envelope, schema)
   if (scanned === null) return null
   const { ids, records, builder } = scanned
   return { ids, records, ...decodedOf(builder, settings) }

@@ -18,20 +18,21 @@ export function scanUpload(upload: DecodeUpload, bytes: Uint8Array): AcceptedUpl
   return { kind: 'accepted', idempotencyKey: null, fingerprint: null, ...scanned }
 }
 
-/** Messages that became one upload. */
-export interface ScannedMessages {
+/** Uploads or messages that became one. */
+export interface ScannedUploads {
   readonly ids: readonly MessageId[]
-  /** Records of each message. */
+  /** Records of each. */
   readonly records: readonly number[]
   readonly verdict: AcceptedUpload
 }
 
-/** The same of short JSON messages, as one upload. */
-export function scanMessages(
-  messages: readonly Uint8Array[],
+/** The same of several short JSON uploads or messages, as one. */
+export function scanUploads(
+  bodies: readonly Uint8Array[],
+  envelope: DecodeUpload['envelope'],
   settings: DecodeSettings,
-): ScannedMessages | null {
-  const scanned = scanRun(messages, settings)
+): ScannedUploads | null {
+  const scanned = scanRun(bodies, envelope, settings)
   if (scanned === null) return null
   const { ids, records, ...decoded } = scanned
   const accepted = { kind: 'accepted', id: null, idempotencyKey: null, fingerprint: null } as const

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import type { DecodeUpload } from '../../contracts/tasks.ts'
 import { limits } from '../../limits.ts'
 import { PageBuilder } from './page-builder.ts'
 import { readColumn } from './scanner/columns.ts'
@@ -11,10 +12,10 @@ export interface ScannedMessage {
   readonly builder: PageBuilder
 }
 
-/** Messages as one body. */
+/** Uploads or messages as one body. */
 export interface ScannedRun {
   readonly ids: readonly ScannedMessage['id'][]
-  /** Records of each message. */
+  /** Records of each. */
   readonly records: readonly number[]
   readonly builder: PageBuilder
 }
@@ -57,17 +58,19 @@ export function scanMessage(bytes: Uint8Array, schema: RecordSchema | null): Sca
   }
 }
 
-/** The same of several messages at once, up to `limits.webSocketRunMessagesMax`; null where one is anything else. */
-export function scanMessages(
-  messages: readonly Uint8Array[],
+/** The same of several uploads or messages at once, up to `limits.runUploadsMax`; null where one is anything else. */
+export function scanSeveral(
+  bodies: readonly Uint8Array[],
+  envelope: DecodeUpload['envelope'],
   schema: RecordSchema | null,
 ): ScannedRun | null {
-  const scanner = scanned(messages, (instance) => instance.scanMessages(messages))
+  const areMessages = envelope === 'message'
+  const scanner = scanned(bodies, (instance) => instance.scanRun(bodies, areMessages))
   if (scanner === null) return null
   const builder = builderOf(scanner, schema)
   if (builder === null) return null
   const { words, doubles } = scanner
-  const ids = messages.map((_, index) => {
+  const ids = bodies.map((_, index) => {
     const word = scanner.messageWord(index, 0)
     return idOf(scanner, doubles[word / 2] as number, {
       kind: words[word + messageWords.idKind] as number,
@@ -75,7 +78,7 @@ export function scanMessages(
       end: words[word + messageWords.idEnd] as number,
     })
   })
-  const records = messages.map(
+  const records = bodies.map(
     (_, index) => words[scanner.messageWord(index, messageWords.records)] as number,
   )
   return { ids, records, builder }

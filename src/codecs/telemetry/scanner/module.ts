@@ -22,7 +22,7 @@ interface ScannerExports {
   readonly scanUpload: (bytes: number) => number
   readonly scanMessage: (bytes: number) => number
   readonly scanPacked: (bytes: number) => number
-  readonly scanMessages: (bytes: number, count: number) => number
+  readonly scanRun: (bytes: number, count: number, areMessages: number) => number
   readonly reportAt: { readonly value: number }
   readonly tensAt: { readonly value: number }
   readonly fivesAt: { readonly value: number }
@@ -66,12 +66,12 @@ export class ScannerInstance {
   constructor() {
     const { uploadRecordsMax, uploadFieldsMax, uploadValuesMax, recordFieldsMax } = limits
     const { stringValueBytesMax, fieldNameBytesMax, messageIdCharsMax, scannerKeysKept } = limits
-    const { webSocketRunMessagesMax } = limits
+    const { runUploadsMax } = limits
     const host = {
       ...{ uploadRecordsMax, uploadFieldsMax, uploadValuesMax, recordFieldsMax },
       ...{ stringValueBytesMax, messageIdCharsMax, scannerKeysKept },
       keyBytesMax: fieldNameBytesMax + keyExtraBytes,
-      runMessagesMax: webSocketRunMessagesMax,
+      runUploadsMax: runUploadsMax,
       hashSeed: randomBytes(8).readBigInt64LE(),
       numberOf: (start: number, end: number) => Number(this.#latin1(start, end)),
       takeName: (index: number, start: number, end: number) => this.#takeName(index, start, end),
@@ -104,21 +104,21 @@ export class ScannerInstance {
     return isScanned
   }
 
-  /** Whether all messages are as documented: then `messagesAt` tells of each of them too. */
-  scanMessages(messages: readonly Uint8Array[]): boolean {
-    if (messages.length > limits.webSocketRunMessagesMax) return false
-    const bytes = messages.reduce((sum, { length }) => sum + length + 1, 0)
+  /** Whether all uploads or messages are as documented: then `messagesAt` tells of each of them too. */
+  scanRun(bodies: readonly Uint8Array[], areMessages: boolean): boolean {
+    if (bodies.length > limits.runUploadsMax) return false
+    const bytes = bodies.reduce((sum, { length }) => sum + length + 1, 0)
     if (this.#exports.prepare(bytes) === 0) return false
     this.#renew()
     let at = this.#bodyAt
-    for (const [index, message] of messages.entries()) {
-      copyBytes(message, this.bytes, at)
-      at += message.length
+    for (const [index, body] of bodies.entries()) {
+      copyBytes(body, this.bytes, at)
+      at += body.length
       this.bytes[at] = 0
       this.words[this.messageWord(index, messageWords.end)] = at
       at += 1
     }
-    const isScanned = this.#exports.scanMessages(bytes, messages.length) !== 0
+    const isScanned = this.#exports.scanRun(bytes, bodies.length, areMessages ? 1 : 0) !== 0
     this.#renew()
     return isScanned
   }

@@ -11,8 +11,8 @@ export declare const scannerKeysKept: u32
 /** Bytes of the longest spelling of a name that may be remembered, with what surrounds it. */
 export declare const keyBytesMax: u32
 export declare const messageIdCharsMax: u32
-/** Messages that are scanned together. */
-export declare const runMessagesMax: u32
+/** Uploads or messages that are scanned together. */
+export declare const runUploadsMax: u32
 /** So that nobody can choose names that all fall into one slot. */
 export declare const hashSeed: u64
 

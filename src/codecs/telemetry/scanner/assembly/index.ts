@@ -44,7 +44,7 @@ class Report {
 
 const report = changetype<Report>(reportAt)
 
-/** What stands at `messagesAt` of each message of several; JavaScript gives `end` and reads the rest. */
+/** What stands at `messagesAt` of each upload or message of several; JavaScript gives `end` and reads the rest. */
 @unmanaged
 class Message {
   idNumber: f64
@@ -65,12 +65,7 @@ export function prepare(bytes: u32): bool {
 /** The upload of so many bytes that stands at `bodyAt`. False where JSON.parse has to say what it is. */
 export function scanUpload(bytes: u32): bool {
   const end = begin(bytes)
-  let at = skip(bodyAt)
-  if (load<u8>(at) !== 0x7b) return false
-  at = skip(at + 1)
-  if (!isRecords(at)) return false
-  at = readList(at)
-  return at !== 0 && isClosed(at, end) && finishJson()
+  return readUpload(bodyAt, end) && finishJson()
 }
 
 /** The same of a message with its members in any order. */
@@ -79,23 +74,33 @@ export function scanMessage(bytes: u32): bool {
   return readMessage(bodyAt, end) && finishJson()
 }
 
-/** The same of several messages, with a zero behind each, which nothing of JSON reaches past. */
-export function scanMessages(bytes: u32, count: u32): bool {
+/** The same of several uploads or messages, with a zero behind each, which nothing of JSON reaches past. */
+export function scanRun(bytes: u32, count: u32, areMessages: bool): bool {
   begin(bytes)
   let start = bodyAt
   for (let index: u32 = 0; index < count; index += 1) {
     const message = changetype<Message>(messagesAt + <usize>index * messageBytes)
+    const end = <usize>message.end
     const rowsBefore = rowCount
     report.idKind = 0
-    if (!readMessage(start, message.end)) return false
+    if (!(areMessages ? readMessage(start, end) : readUpload(start, end))) return false
     message.records = rowCount - rowsBefore
     message.idKind = report.idKind
     message.idNumber = report.idNumber
     message.idStart = report.idStart
     message.idEnd = report.idEnd
-    start = <usize>message.end + 1
+    start = end + 1
   }
   return finishJson()
+}
+
+function readUpload(start: usize, end: usize): bool {
+  let at = skip(start)
+  if (load<u8>(at) !== 0x7b) return false
+  at = skip(at + 1)
+  if (!isRecords(at)) return false
+  at = readList(at)
+  return at !== 0 && isClosed(at, end)
 }
 
 function readMessage(start: usize, end: usize): bool {

@@ -1,4 +1,4 @@
-import { keyBytesMax, runMessagesMax, scannerKeysKept, uploadFieldsMax, uploadRecordsMax } from './host'
+import { keyBytesMax, runUploadsMax, scannerKeysKept, uploadFieldsMax, uploadRecordsMax } from './host'
 
 /**
  * The memory from bottom to top: what a scan reports, tables, remembered keys, columns, times, messages,
@@ -42,7 +42,7 @@ export const keyTextsAt: usize = region(<usize>keysMax * <usize>((keyBytesMax + 
 export const columnsAt: usize = region(<usize>uploadFieldsMax * columnBytes)
 export const millisAt: usize = region(<usize>uploadRecordsMax * 8)
 export const microsAt: usize = region(<usize>uploadRecordsMax * 2 + 8)
-export const messagesAt: usize = region(<usize>runMessagesMax * messageBytes)
+export const messagesAt: usize = region(<usize>runUploadsMax * messageBytes)
 export const bodyAt: usize = top
 
 let free: usize = bodyAt
