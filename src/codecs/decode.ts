@@ -22,7 +22,7 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
     if (scanned !== null) {
       return upload.fingerprint ? { ...scanned, fingerprint: fingerprintOf(scanned, {}) } : scanned
     }
-    const own = ownUpload(upload)
+    const own = isReadInPlace(upload) ? upload : ownUpload(upload)
     const opened = openUpload(
       own,
       upload.gzip ? bytes : new Uint8Array(own.body, 0, own.byteLength),
@@ -43,6 +43,11 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
     const { code, message, detail } = error
     return { kind: 'refused', id, code, message, fields: detail.fields ?? {} }
   }
+}
+
+/** Nothing but frames or buffers is kept of such a body, and those only where it lies. */
+function isReadInPlace({ settings, format, gzip }: DecodeUpload): boolean {
+  return settings.sessionType !== 'telemetry' && format === 'msgpack' && !gzip
 }
 
 /** An upload whose body nobody else writes to: shared memory is used again, and parsers may not take it. */
@@ -99,7 +104,7 @@ function withDigests(item: unknown): unknown {
 }
 
 async function decodeContent(
-  upload: OwnUpload,
+  upload: DecodeUpload,
   { document, bytes }: Opened,
 ): Promise<Pick<Accepted, 'received' | 'rejected' | 'content'>> {
   const { settings, format, body } = upload

@@ -13,12 +13,12 @@ export interface MediaBody {
    * The upload's own buffer, which may be transferred; `bytes` lie in it unless they were
    * inflated.
    */
-  readonly body: ArrayBuffer
+  readonly body: ArrayBuffer | SharedArrayBuffer
 }
 
 /** Where the bytes of an upload's records lie: one buffer, which goes back to the main thread. */
 export interface Carrier {
-  readonly buffer: ArrayBuffer
+  readonly buffer: ArrayBuffer | SharedArrayBuffer
   /**
    * Finds or decodes the bytes that a record carries. Throws RecordFault where it carries none.
    */
@@ -71,7 +71,7 @@ function base64Carrier(kind: MediaKind, records: readonly unknown[]): Carrier {
 function binaryCarrier(kind: MediaKind, { bytes, body }: MediaBody): Carrier {
   const shared = bytes.buffer
   const own = shared === body || shared.byteLength === bytes.byteLength
-  const buffer = own && shared instanceof ArrayBuffer ? shared : new Uint8Array(bytes).buffer
+  const buffer = own ? shared : new Uint8Array(bytes).buffer
   const origin = buffer === shared ? 0 : bytes.byteOffset
   return {
     buffer,

@@ -100,8 +100,10 @@ export type DecodedContent =
   | { readonly kind: 'page'; readonly page: EncodedPage }
   | {
       readonly kind: 'media'
-      /** Transferred back: the body's own buffer where nothing had to be decoded. */
-      readonly buffer: ArrayBuffer
+      /**
+       * The body's own buffer where nothing had to be decoded, transferred back unless it is shared.
+       */
+      readonly buffer: ArrayBuffer | SharedArrayBuffer
       readonly items: readonly MediaItem[]
     }
 

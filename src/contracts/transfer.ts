@@ -46,7 +46,8 @@ export function verdictBuffers(verdicts: readonly DecodeVerdict[]): ArrayBuffer[
     if (verdict.kind !== 'accepted') continue
     const { content, rejected } = verdict
     for (const { bytes } of rejected.chunks) buffers.push(ownBuffer(bytes))
-    buffers.push(content.kind === 'media' ? content.buffer : ownBuffer(content.page.bytes))
+    if (content.kind === 'page') buffers.push(ownBuffer(content.page.bytes))
+    else if (content.buffer instanceof ArrayBuffer) buffers.push(content.buffer)
   }
   return buffers
 }

@@ -272,7 +272,10 @@ export function uploadItems(upload: AdmittedUpload): BatchItem[] {
 /** About how many bytes an upload adds to a transaction. */
 export function uploadBytes(upload: AdmittedUpload): number {
   const { content, rejected } = upload
-  const bytes = content.kind === 'page' ? content.page.bytes.byteLength : content.buffer.byteLength
+  const bytes =
+    content.kind === 'page'
+      ? content.page.bytes.byteLength
+      : content.items.reduce((sum, { byteLength }) => sum + byteLength, 0)
   return rejected.chunks.reduce((sum, chunk) => sum + chunk.bytes.byteLength, bytes)
 }
 

@@ -12,6 +12,7 @@ import type { UploadAnswer } from './batch.ts'
 import type { Batcher } from './batcher.ts'
 import { type IdempotentUploads, keyDigest } from './idempotency.ts'
 import { jobStarted } from './job-report.ts'
+import { keepContent, withOwnContent } from './own-content.ts'
 import { batchName } from './session-report.ts'
 import type { SessionService } from './sessions.ts'
 import { type GatheredUpload, UploadGathering } from './upload-gathering.ts'
@@ -149,7 +150,7 @@ export class UploadService {
         return this.#admit(passage, verdict, null, this.#clock.now() - arrivedAtMs)
       }
     }
-    const { verdict, admitted } = await this.#inOrder(passage, this.#decoder.decode(upload))
+    const { verdict, admitted } = await this.#inOrder(passage, this.#decode(session, upload))
     if (verdict.kind === 'refused') throw this.#refusal(session, verdict)
     if (admitted === null) throw new Error('an upload body is never a control message')
     return admitted
@@ -162,7 +163,7 @@ export class UploadService {
     const wireBytes = input.byteLength
     const { verdict, admitted } = await this.#inOrder(
       { session, wireBytes, uploads: 1, arrivedAtMs, options: plain },
-      this.#decoder.decode(decodeUpload(session, input, 'message', false)),
+      this.#decode(session, decodeUpload(session, input, 'message', false)),
     )
     if (verdict.kind === 'control') return verdict
     const { id } = verdict
@@ -263,6 +264,12 @@ export class UploadService {
     return { ids, records, status, reply }
   }
 
+  #decode(session: SessionRow, upload: DecodeUpload): Promise<DecodeVerdict> {
+    const decoded = this.#decoder.decode(upload)
+    if (session.type === 'telemetry') return decoded
+    return decoded.then((verdict) => withOwnContent(verdict, session, upload))
+  }
+
   /** `admitted` is null where there is nothing to admit. */
   async #inOrder(
     passage: Passage,
@@ -319,6 +326,7 @@ export class UploadService {
       idempotency,
       asJob: asJob === null ? null : { ...asJob, validationMs },
     })
+    keepContent(verdict.content, session)
     const type = session.type
     this.#metrics.uploads.inc({ type }, uploads)
     this.#metrics.records.inc({ type }, verdict.received - verdict.rejected.count)

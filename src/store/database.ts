@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import {
   chmodSync,
   closeSync,
@@ -75,6 +76,8 @@ export class Table implements TableReader {
   }
 
   put(key: Uint8Array, value: Uint8Array): void {
+    // lmdb-js (3.5.6) cannot find where shared memory lies, and writes other bytes without a word.
+    assert(value.buffer instanceof ArrayBuffer, 'what is stored does not lie in shared memory')
     this.#lmdb.put(key, value)
   }
 

@@ -1,5 +1,11 @@
 import assert from 'node:assert/strict'
-import { borrowBuffer, copyBytes, returnBuffer } from '../contracts/body-buffers.ts'
+import {
+  borrowBuffer,
+  copyBytes,
+  dropIdleLarge,
+  largeBuffer,
+  returnBuffer,
+} from '../contracts/body-buffers.ts'
 import { giveBack, ownBuffer } from '../contracts/buffers.ts'
 import { Refusal, retryLater } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
@@ -173,7 +179,10 @@ export class BodyReader {
   constructor(options: PaceOptions = {}) {
     this.#pace = new Pace(options)
     const intervalMs = options.sweepIntervalMs ?? limits.sweepIntervalMs
-    this.#sweeper = setInterval(() => this.#endClaims(), intervalMs)
+    this.#sweeper = setInterval(() => {
+      this.#endClaims()
+      dropIdleLarge()
+    }, intervalMs)
     this.#sweeper.unref()
   }
 
@@ -248,7 +257,7 @@ class Sized {
   readonly #bytes: Buffer
 
   constructor(bytes: number, lease: BodyLease) {
-    this.#buffer = lease.borrow(bytes) ?? ownBuffer(bytes)
+    this.#buffer = lease.borrow(bytes) ?? largeBuffer(bytes)
     this.#bytes = Buffer.from(this.#buffer)
   }
 

@@ -68,7 +68,11 @@ function binaryBody(capacity: number, at: number): { body: ArrayBuffer; list: Me
   return { body, list }
 }
 
-function checkItems(buffer: ArrayBuffer, items: readonly MediaItem[], sent: Uint8Array[]): void {
+function checkItems(
+  buffer: ArrayBufferLike,
+  items: readonly MediaItem[],
+  sent: Uint8Array[],
+): void {
   assert.equal(items.length, sent.length)
   for (const [index, { byteOffset, byteLength, hash }] of items.entries()) {
     const bytes = new Uint8Array(buffer, byteOffset, byteLength)
