@@ -32,9 +32,13 @@ export const limits = {
   lingerMs: 10_000,
   /** A buffer from here on lies in pages of its own: mapping them costs 0.5 ms a MB. */
   mappedBufferBytesMin: 2 * MiB,
-  /** Bodies up to the largest of these are gathered in buffers that are used again. */
-  bodyBufferClasses: [32 * KiB, 128 * KiB, 512 * KiB, 2 * MiB],
-  bodyBuffersKeptBytesMax: 48 * MiB,
+  /** Bodies up to the largest of these are gathered in buffers that are used again, 64 MiB together. */
+  bodyBufferClasses: [
+    { bytes: 32 * KiB, count: 256 },
+    { bytes: 128 * KiB, count: 128 },
+    { bytes: 512 * KiB, count: 24 },
+    { bytes: 2 * MiB, count: 14 },
+  ],
   /** Larger ones are made in steps of this, so that one serves bodies of about its size. */
   largeBufferStepBytes: 4 * MiB,
   largeBuffersKeptBytesMax: 96 * MiB,
@@ -56,7 +60,7 @@ export const limits = {
   batchDelayMsDefault: 5_000,
   batchDelayMsMax: 3_600_000,
   concurrentBatchesDefault: 5,
-  concurrentBatchesMax: 1_024,
+  concurrentBatchesMax: 64,
   /** Batches of all sessions in memory at a time, to be merged and stored. */
   batchesAssembledMax: 4,
   /** An upload that closes a batch waits this long for it, then gets 202. */
@@ -271,7 +275,10 @@ export const limits = {
   workerHeapMiBMax: 448,
   /** A body up to this is scanned on the main thread, where it can be. */
   inPlaceBodyBytesMax: 128 * KiB,
-  inPlaceTurnBytesMax: 4 * MiB,
+  /** What is scanned there in one turn of the event loop may take so long, then workers get the rest. */
+  inPlaceTurnMs: 5,
+  /** Several that become one cost so much less that they may take longer. */
+  runsTurnMs: 20,
   /** A body up to this goes to a worker as a copy, so that a worker's death does not take it along. */
   copiedBodyBytesMax: 1 * MiB,
   /** A body above this, inflated, can fill a worker's heap: one at a time is decoded. */

@@ -7,24 +7,31 @@ import { giveBack, ownBuffer } from './buffers.ts'
  * share it, so a worker reads a body where it lies and its death takes none along.
  */
 
-/** Sizes of the buffers; those that are free, the one given back last on top: it may be in the cache yet. */
-const classes = limits.bodyBufferClasses.map((bytes) => ({
+/**
+ * Sizes of the buffers; those that are free, the one given back last on top: it may be in the cache yet. No
+ * more are ever made than are kept: V8 does not count shared memory, so what is dropped brings on no
+ * collection, and 150 dropped ones of 2 MB stayed for good.
+ */
+const classes = limits.bodyBufferClasses.map(({ bytes, count }) => ({
   bytes,
+  count,
+  made: 0,
   free: [] as SharedArrayBuffer[],
 }))
-let freeBytes = 0
 
 /**
  * A buffer for a body of `bytes` with whatever an earlier one has left in it; null where such a body is too
- * large to be worth keeping memory for. Of the calling thread alone until it hands it on.
+ * large to be worth keeping memory for, or all of its size are lent. Of the calling thread alone until
+ * it hands it on.
  */
 export function borrowBuffer(bytes: number): SharedArrayBuffer | null {
   const fitting = classes.find((each) => bytes <= each.bytes)
   if (fitting === undefined) return null
   const buffer = fitting.free.pop()
-  if (buffer === undefined) return new SharedArrayBuffer(fitting.bytes)
-  freeBytes -= fitting.bytes
-  return buffer
+  if (buffer !== undefined) return buffer
+  if (fitting.made === fitting.count) return null
+  fitting.made += 1
+  return new SharedArrayBuffer(fitting.bytes)
 }
 
 /**
@@ -51,10 +58,7 @@ export function borrowCopy(buffer: SharedArrayBuffer, bytes: number): ArrayBuffe
 
 /** From here on the next body may be written over it. */
 export function returnBuffer(buffer: SharedArrayBuffer): void {
-  const { byteLength } = buffer
-  if (freeBytes + byteLength > limits.bodyBuffersKeptBytesMax) return
-  classes.find(({ bytes }) => bytes === byteLength)?.free.push(buffer)
-  freeBytes += byteLength
+  classes.find(({ bytes }) => bytes === buffer.byteLength)?.free.push(buffer)
 }
 
 /** Large buffers that lie ready, the one that was kept last on top. */

@@ -44,7 +44,6 @@ export type MessageOutcome =
 
 /** What uploads or messages that became one are told: each is acknowledged with its own records. */
 export interface RunAnswer {
-  readonly ids: readonly MessageId[]
   /** Records of each. */
   readonly records: readonly number[]
   readonly status: 200 | 202
@@ -57,6 +56,8 @@ type Accepted = Extract<DecodeVerdict, { kind: 'accepted' }>
 /** The first so many of several became one; their answer, or null where each is to go by itself. */
 export interface Run {
   readonly length: number
+  /** Of messages that became one. */
+  readonly ids: readonly MessageId[]
   readonly answer: Promise<RunAnswer> | null
 }
 
@@ -144,13 +145,13 @@ export class UploadService {
     const wireBytes = input.byteLength
     const passage = { session, wireBytes, uploads: 1, arrivedAtMs, options }
     const upload = decodeUpload(session, input, 'upload', key !== null)
-    if (!this.#tails.has(session.number)) {
-      const verdict = this.#decoder.decodeInPlace(upload)
-      if (verdict !== null) {
-        return this.#admit(passage, verdict, null, this.#clock.now() - arrivedAtMs)
-      }
+    const inPlace = this.#decoder.decodeInPlace(upload)
+    if (inPlace !== null && !this.#tails.has(session.number)) {
+      return this.#admit(passage, inPlace, null, this.#clock.now() - arrivedAtMs)
     }
-    const { verdict, admitted } = await this.#inOrder(passage, this.#decode(session, upload))
+    const decoded =
+      inPlace === null ? this.#decoder.decodeByWorker(upload) : Promise.resolve(inPlace)
+    const { verdict, admitted } = await this.#inOrder(passage, ownVerdict(session, upload, decoded))
     if (verdict.kind === 'refused') throw this.#refusal(session, verdict)
     if (admitted === null) throw new Error('an upload body is never a control message')
     return admitted
@@ -161,9 +162,10 @@ export class UploadService {
     this.#gathering.end(session.number)
     const arrivedAtMs = this.#clock.now()
     const wireBytes = input.byteLength
+    const upload = decodeUpload(session, input, 'message', false)
     const { verdict, admitted } = await this.#inOrder(
       { session, wireBytes, uploads: 1, arrivedAtMs, options: plain },
-      this.#decode(session, decodeUpload(session, input, 'message', false)),
+      ownVerdict(session, upload, this.#decoder.decode(upload)),
     )
     if (verdict.kind === 'control') return verdict
     const { id } = verdict
@@ -188,28 +190,41 @@ export class UploadService {
 
   /** Small uploads of a session that came in the same turn. */
   #endRun(session: SessionRow, uploads: readonly GatheredUpload[]): void {
-    for (let at = 0; at < uploads.length; ) {
-      const bodies = uploads.slice(at).map(({ bytes }) => bytes)
-      const { length, answer } = this.#run(session, bodies, 'upload')
-      const part = uploads.slice(at, at + length)
-      at += length
-      if (answer === null) {
-        for (const upload of part)
-          this.#uploadAlone(session, inputOf(upload), plain).then(upload.resolve, upload.reject)
-        continue
+    let at = 0
+    try {
+      while (at < uploads.length) {
+        const bodies = uploads.slice(at).map(({ bytes }) => bytes)
+        const { length, answer } = this.#run(session, bodies, 'upload')
+        this.#answerRun(session, uploads.slice(at, at + length), answer)
+        at += length
       }
-      answer.then(
-        ({ status, reply, records }) => {
-          for (const [index, upload] of part.entries()) {
-            const own = shareOfReply(reply, records[index] as number)
-            upload.resolve({ kind: 'reply', status, reply: own })
-          }
-        },
-        (error) => {
-          for (const upload of part) upload.reject(error)
-        },
-      )
+    } catch (error) {
+      for (const { reject } of uploads.slice(at)) reject(error)
     }
+  }
+
+  #answerRun(
+    session: SessionRow,
+    part: readonly GatheredUpload[],
+    answer: Promise<RunAnswer> | null,
+  ): void {
+    if (answer === null) {
+      for (const upload of part) {
+        this.#uploadAlone(session, inputOf(upload), plain).then(upload.resolve, upload.reject)
+      }
+      return
+    }
+    answer.then(
+      ({ status, reply, records }) => {
+        for (const [index, upload] of part.entries()) {
+          const own = shareOfReply(reply, records[index] as number)
+          upload.resolve({ kind: 'reply', status, reply: own })
+        }
+      },
+      (error) => {
+        for (const upload of part) upload.reject(error)
+      },
+    )
   }
 
   /**
@@ -225,14 +240,15 @@ export class UploadService {
     const { records: room, uploads } = this.#roomOf(session)
     const first = bodies.slice(0, uploads)
     const scanned = this.#decoder.scanUploads(first, envelope, session.decode)
-    if (scanned === null) return { length: first.length, answer: null }
+    if (scanned === null) return { length: first.length, ids: [], answer: null }
     const length = uploadsFilling(room, scanned.records)
     if (length === first.length) {
-      return { length, answer: this.#admitRun(session, first, scanned) }
+      return { length, ids: scanned.ids, answer: this.#admitRun(session, first, scanned) }
     }
     const part = first.slice(0, length)
     const fitting = this.#decoder.scanUploads(part, envelope, session.decode)
-    return { length, answer: fitting === null ? null : this.#admitRun(session, part, fitting) }
+    if (fitting === null) return { length, ids: [], answer: null }
+    return { length, ids: fitting.ids, answer: this.#admitRun(session, part, fitting) }
   }
 
   #roomOf(session: SessionRow): Batcher['room'] {
@@ -247,7 +263,7 @@ export class UploadService {
   async #admitRun(
     session: SessionRow,
     bodies: readonly Uint8Array[],
-    { ids, records, verdict }: ScannedUploads,
+    { records, verdict }: ScannedUploads,
   ): Promise<RunAnswer> {
     const passage: Passage = {
       session,
@@ -261,13 +277,7 @@ export class UploadService {
       : await this.#admit(passage, verdict, null, 0)
     if (answer?.kind !== 'reply') throw new Error('uploads that are scanned get a reply')
     const { status, reply } = answer
-    return { ids, records, status, reply }
-  }
-
-  #decode(session: SessionRow, upload: DecodeUpload): Promise<DecodeVerdict> {
-    const decoded = this.#decoder.decode(upload)
-    if (session.type === 'telemetry') return decoded
-    return decoded.then((verdict) => withOwnContent(verdict, session, upload))
+    return { records, status, reply }
   }
 
   /** `admitted` is null where there is nothing to admit. */
@@ -362,6 +372,15 @@ export function shareOfReply(reply: UploadReply, records: number): UploadReply {
 function inputOf({ bytes }: GatheredUpload): UploadInput {
   const { buffer, byteLength } = bytes
   return { buffer, byteLength, format: 'json', gzip: false }
+}
+
+function ownVerdict(
+  session: SessionRow,
+  upload: DecodeUpload,
+  decoded: Promise<DecodeVerdict>,
+): Promise<DecodeVerdict> {
+  if (session.type === 'telemetry') return decoded
+  return decoded.then((verdict) => withOwnContent(verdict, session, upload))
 }
 
 /** How many of the first bring so many records or more, or all of them. */

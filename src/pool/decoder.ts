@@ -40,8 +40,8 @@ export class Decoder {
   readonly #light: Waiting[] = []
   readonly #heavy: Waiting[] = []
   readonly #running = new Set<Promise<void>>()
-  /** Decoded in place in this turn of the event loop. */
-  #turnBytes = 0
+  /** Spent on decoding in place in this turn of the event loop. */
+  #turnMs = 0
   #isHeavyRunning = false
   #closing: Promise<void> | null = null
 
@@ -61,18 +61,22 @@ export class Decoder {
     return this.#running.size
   }
 
+  /** Decodes one upload in place or, where that cannot be, as `decodeByWorker` does. */
+  decode(upload: DecodeUpload): Promise<DecodeVerdict> {
+    const verdict = this.decodeInPlace(upload)
+    return verdict === null ? this.decodeByWorker(upload) : Promise.resolve(verdict)
+  }
+
   /**
    * Decodes one upload on a worker; a body above `limits.copiedBodyBytesMax` is transferred. Rejects
    * with Refusal `SATURATED` where `limits.decodeQueueUploadsMax` wait, `SHUTTING_DOWN` after close,
    * and `WORKER_FAILED` where a worker failed on this upload while it was alone in its task.
    */
-  decode(upload: DecodeUpload): Promise<DecodeVerdict> {
+  decodeByWorker(upload: DecodeUpload): Promise<DecodeVerdict> {
     if (this.#closing !== null) return Promise.reject(retryLater('SHUTTING_DOWN'))
     if (this.waitingUploads >= limits.decodeQueueUploadsMax) {
       return Promise.reject(retryLater('SATURATED'))
     }
-    const verdict = this.decodeInPlace(upload)
-    if (verdict !== null) return Promise.resolve(verdict)
     return new Promise((resolve, reject) => {
       const queue = parsedLength(upload) > limits.lightBodyBytesMax ? this.#heavy : this.#light
       queue.push({ upload, resolve, reject, isAlone: !isKept(upload) })
@@ -89,7 +93,8 @@ export class Decoder {
     envelope: DecodeUpload['envelope'],
     settings: DecodeSettings,
   ): ScannedUploads | null {
-    return this.#closing === null ? scanUploads(bodies, envelope, settings) : null
+    if (this.#closing !== null) return null
+    return this.#inTurn(limits.runsTurnMs, () => scanUploads(bodies, envelope, settings))
   }
 
   /**
@@ -125,14 +130,25 @@ export class Decoder {
     const { body, byteLength, gzip, fingerprint } = upload
     if (this.#closing !== null) return null
     if (byteLength > limits.inPlaceBodyBytesMax || gzip || fingerprint) return null
-    if (this.#turnBytes >= limits.inPlaceTurnBytesMax) return null
-    if (this.#turnBytes === 0) {
+    return this.#inTurn(limits.inPlaceTurnMs, () =>
+      scanUpload(upload, new Uint8Array(body, 0, byteLength)),
+    )
+  }
+
+  /** Null where this turn has had its time. Bytes would not do: a body may bear thousands of fields. */
+  #inTurn<T>(turnMs: number, decode: () => T): T | null {
+    if (this.#turnMs >= turnMs) return null
+    if (this.#turnMs === 0) {
       setImmediate(() => {
-        this.#turnBytes = 0
+        this.#turnMs = 0
       })
     }
-    this.#turnBytes += byteLength
-    return scanUpload(upload, new Uint8Array(body, 0, byteLength))
+    const beginMs = performance.now()
+    try {
+      return decode()
+    } finally {
+      this.#turnMs += performance.now() - beginMs
+    }
   }
 
   #dispatch(): void {
@@ -159,7 +175,7 @@ export class Decoder {
     let bytes = 0
     for (const { upload, isAlone } of this.#light) {
       if (count === uploadsMax) break
-      bytes += upload.body.byteLength
+      bytes += upload.byteLength
       if (count > 0 && (isAlone || bytes > limits.taskBytesMax)) break
       count += 1
       if (isAlone) break

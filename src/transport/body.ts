@@ -201,11 +201,8 @@ export class BodyReader {
       lease,
       cut: () => exchange.destroy(),
     }
-    if (contentLength !== null) {
-      lease.claim(contentLength)
-      this.#claiming.add(arrival)
-    }
-    const target = contentLength === null ? new Gathered() : new Sized(contentLength, lease)
+    const target = this.#targetOf(contentLength, lease)
+    if (contentLength !== null) this.#claiming.add(arrival)
     return new Promise((resolve, reject) => {
       let settled = false
       const settle = (finish: () => void) => {
@@ -231,6 +228,17 @@ export class BodyReader {
         }
       })
     })
+  }
+
+  #targetOf(contentLength: number | null, lease: BodyLease): Sized | Gathered {
+    if (contentLength === null) return new Gathered()
+    try {
+      lease.claim(contentLength)
+      return new Sized(contentLength, lease)
+    } catch (error) {
+      lease.release()
+      throw error
+    }
   }
 
   close(): void {

@@ -186,7 +186,7 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
     this.#pending += 1
     this.all.began()
     if (this.#pending >= limits.webSocketPendingMessagesMax / 2) this.#tellSlow(isBinary)
-    // The library's buffer ends with this call; the copy is the worker's by transfer.
+    // The library's buffer ends with this call.
     if (joinsRun) this.#extendRun(bytes.slice(0), lease)
     else void this.#handle(bytes.slice(0), isBinary).finally(() => lease.release())
   }
@@ -260,26 +260,30 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
   async #handleRun(messages: readonly Uint8Array<ArrayBuffer>[]): Promise<void> {
     const { uploads } = this.all.parts.services
     const answered: Promise<void>[] = []
-    for (let at = 0; at < messages.length; ) {
-      const { length, answer } = uploads.messages(this.row, messages.slice(at))
-      const part = messages.slice(at, at + length)
-      at += length
-      if (answer !== null) answered.push(this.#acknowledge(answer, part))
-      else for (const { buffer } of part) answered.push(this.#handle(buffer, false))
+    let at = 0
+    try {
+      while (at < messages.length) {
+        const run = uploads.messages(this.row, messages.slice(at))
+        const part = messages.slice(at, at + run.length)
+        at += run.length
+        if (run.answer !== null) answered.push(this.#acknowledge(run.ids, run.answer))
+        else for (const { buffer } of part) answered.push(this.#handle(buffer, false))
+      }
+    } catch (error) {
+      for (const { buffer } of messages.slice(at)) this.#reject(peekId(buffer, false), error, false)
+      this.#answered(messages.length - at, false)
     }
     await Promise.all(answered)
   }
 
-  async #acknowledge(
-    answer: Promise<RunAnswer>,
-    messages: readonly Uint8Array<ArrayBuffer>[],
-  ): Promise<void> {
+  /** Each of the messages that became one upload, whose ids these are. */
+  async #acknowledge(ids: readonly MessageId[], answer: Promise<RunAnswer>): Promise<void> {
     try {
-      this.#write(acks(await answer))
+      this.#write(acks(ids, await answer))
     } catch (error) {
-      for (const { buffer } of messages) this.#reject(peekId(buffer, false), error, false)
+      for (const id of ids) this.#reject(id, error, false)
     } finally {
-      this.#answered(messages.length, false)
+      this.#answered(ids.length, false)
     }
   }
 
@@ -397,7 +401,7 @@ class Connection implements SocketHandlers, SubscribeOptions, Reader {
 }
 
 /** The acknowledgement of each message of a run. */
-function acks({ ids, records, reply }: RunAnswer): string[] {
+function acks(ids: readonly MessageId[], { records, reply }: RunAnswer): string[] {
   const end = (count: number): string => JSON.stringify(shareOfReply(reply, count)).slice(1)
   // All but the id is mostly the same.
   let endRecords = 1

@@ -168,6 +168,22 @@ test('messages that come together share batches, and each is told of its own', a
   assert(atoms.length >= 4)
 })
 
+test('messages that a session refuses are each told by their ids, however long', async (t) => {
+  const { client } = await startServer(t)
+  const session = await client.start({ sessionType: 'telemetry' })
+  const socket = await openSocket(session.websocketUrl, client.headers)
+  const paused = await client.raw('POST', client.session(session.sessionId, 'pause'), {})
+  assert.equal(paused.status, 200)
+  for (const [id, count] of [1, 100, 1_000].entries()) {
+    socket.send({ type: 'telemetry', id, records: records(count) })
+  }
+  for (const id of [0, 1, 2]) {
+    const answer = await socket.answer(id)
+    assert.equal(answer.type, 'rejected')
+    assert.equal(answer.code, 'SESSION_STATE_CONFLICT')
+  }
+})
+
 test('frames go through a WebSocket as msgpack, byte for byte', async (t) => {
   const frames = await clipFrames(t, 3)
   const { client } = await startServer(t)

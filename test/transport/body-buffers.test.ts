@@ -18,6 +18,19 @@ import { bearer, openDoor } from './door.ts'
 
 const step = limits.largeBufferStepBytes
 
+test('no more buffers are made than are kept, and each serves again', () => {
+  for (const { bytes, count } of limits.bodyBufferClasses) {
+    const buffers = Array.from({ length: count }, () => borrowBuffer(bytes))
+    assert.ok(buffers.every((buffer) => buffer?.byteLength === bytes))
+    assert.equal(borrowBuffer(bytes), null)
+    for (const buffer of buffers) returnBuffer(buffer as SharedArrayBuffer)
+    assert.equal(borrowBuffer(bytes - 1), buffers.at(-1))
+    returnBuffer(buffers.at(-1) as SharedArrayBuffer)
+  }
+  const largest = limits.bodyBufferClasses.at(-1)?.bytes ?? 0
+  assert.equal(borrowBuffer(largest + 1), null)
+})
+
 test('a copy of a borrowed buffer bears its bytes and is taken again with it', () => {
   const buffer = borrowBuffer(1_000)
   assert.ok(buffer)
