@@ -17,11 +17,11 @@ import { type BenchReport, plainOutcome, type RowOutcome, reportFormat } from '.
 import { allRows, quickened, type Row, speedUp, units } from './rows.ts'
 import { type RowRunner, runRow } from './run-row.ts'
 import { ServerProcess } from './server-process.ts'
+import { ServersMemory } from './servers-memory.ts'
 import { median } from './statistics.ts'
 import { benchStream } from './stream.ts'
 import { judgeAtMost, overallVerdict } from './verdict.ts'
 
-const anonBytesAllowed = 600 * 2 ** 20
 const startMsAllowed = 3_000
 const starts = 3
 const clientMs = 1_000
@@ -32,6 +32,7 @@ interface Bench {
   readonly folder: string
   readonly apiKey: string
   readonly load: LoadProcess
+  readonly memory: ServersMemory
   readonly signal: AbortSignal
   readonly progress: (text: string) => void
   readonly selects: (id: string) => boolean
@@ -57,6 +58,7 @@ export async function runBench(
       folder,
       apiKey: randomBytes(24).toString('hex'),
       load,
+      memory: new ServersMemory(),
       signal,
       progress,
       selects: (id) => options.only === null || id.includes(options.only),
@@ -71,6 +73,7 @@ export async function runBench(
       ...(await benchMemorySearch(bench)),
       ...(await benchDurability(bench)),
       ...(await benchGrowth(bench)),
+      ...bench.memory.row(options.quick),
     ]
     const codecs = bench.selects('codecs') ? await benchCodecs(options.quick, progress, signal) : []
     if (rows.length === 0 && codecs.length === 0) throw new Error(`no row matches ${options.only}`)
@@ -142,7 +145,7 @@ async function clientRows(bench: Bench): Promise<RowOutcome[]> {
   return outcomes
 }
 
-/** All rows that are uploads to one server, and that server's memory. */
+/** All rows that are uploads to one server. */
 async function serverRows(bench: Bench): Promise<RowOutcome[]> {
   // The speed-up is selected by its own name too, and then needs the two rows it is made of.
   const pair: readonly string[] = bench.selects(speedUp.id) ? [speedUp.fast, speedUp.slow] : []
@@ -152,10 +155,10 @@ async function serverRows(bench: Bench): Promise<RowOutcome[]> {
   const options = { dataDir, apiKey: bench.apiKey, command: 'node' } as const
   const server = await ServerProcess.start(options, bench.signal)
   try {
-    server.watchMemory()
+    bench.memory.watch('published and limits', server)
     const limits = await benchLimits(bench, server)
     const outcomes = await runRows(bench, server, selected)
-    return [...limits, ...outcomes, ...speedUpRow(outcomes, bench), memoryRow(server, bench)]
+    return [...limits, ...outcomes, ...speedUpRow(outcomes, bench)]
   } finally {
     await server.stop()
   }
@@ -211,21 +214,4 @@ function speedUpRow(outcomes: readonly RowOutcome[], bench: Bench): RowOutcome[]
       verdict: bench.options.quick ? 'not judged' : reached,
     }),
   ]
-}
-
-function memoryRow(server: ServerProcess, bench: Bench): RowOutcome {
-  const row = {
-    id: 'server/memory',
-    table: 'server',
-    label: 'most anonymous memory (RssAnon) through all rows',
-    unit: 'MiB',
-  } as const
-  const bytes = server.anonBytesMax
-  if (bytes === 0) {
-    return plainOutcome({ ...row, verdict: 'not judged', note: 'this system does not tell' })
-  }
-  const MiB = 2 ** 20
-  const judgement = judgeAtMost(bytes / MiB, anonBytesAllowed / MiB)
-  const quick = bench.options.quick ? ({ verdict: 'not judged' } as const) : {}
-  return plainOutcome({ ...row, measured: bytes / MiB, ...judgement, ...quick })
 }

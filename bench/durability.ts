@@ -61,7 +61,10 @@ async function takeSize(
 ): Promise<RowOutcome[]> {
   let outcomes: RowOutcome[]
   try {
-    outcomes = outcomesOf(size, await runByTurns(bench, servers, size))
+    for (const mode of modes) servers[mode].server.takeAnonBytesMax()
+    const results = await runByTurns(bench, servers, size)
+    const anonBytesMax = (mode: Mode) => servers[mode].server.takeAnonBytesMax()
+    outcomes = outcomesOf(size, results, anonBytesMax)
   } catch (error) {
     // A size may fail; without a server, or after an interrupt, the rest would fail for nothing.
     for (const mode of modes) await servers[mode].server.assertAlive()
@@ -98,7 +101,7 @@ function runOf({ records, connections }: Size, quick: boolean): RunSpec {
     connections: quick ? 2 : connections,
     pace: quick
       ? { kind: 'saturate', warmUpMs: 0, measureMs: 60_000, uploadsMax: quickUploads }
-      : { kind: 'saturate', warmUpMs: 400, measureMs: 1_500, uploadsMax: 1_000_000 },
+      : { kind: 'saturate', warmUpMs: 300, measureMs: 1_000, uploadsMax: 1_000_000 },
     session: { sessionType: 'telemetry', batchSize: records },
     expect: 'processed',
   }
@@ -110,14 +113,21 @@ function named(size: Size, which: keyof ReturnType<typeof idsOf>, unit: string) 
   return { id: idsOf(size)[which], table: 'durability', label, unit } as const
 }
 
-function outcomesOf(size: Size, results: Record<Mode, RunResult[]>): RowOutcome[] {
+function outcomesOf(
+  size: Size,
+  results: Record<Mode, RunResult[]>,
+  anonBytesMax: (mode: Mode) => number,
+): RowOutcome[] {
   const ratio = median(
     results.flush.map(({ recordsPerSecond }, round) => {
       const commit = results.commit[round] as RunResult
       return commit.recordsPerSecond / recordsPerSecond
     }),
   )
-  const rows = modes.map((mode) => modeOutcome(size, mode, results[mode]))
+  const rows = modes.map((mode) => ({
+    ...modeOutcome(size, mode, results[mode]),
+    serverAnonBytesMax: anonBytesMax(mode),
+  }))
   const note = `commit over flush, median of ${results.flush.length}`
   return [
     ...rows,

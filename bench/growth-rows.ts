@@ -85,8 +85,8 @@ export const growthOrder = Object.keys(growthDimensions) as GrowthDimension[]
 
 const uploadsMax = 1_000_000
 const quickUploads = 8
-const full: Pace = { kind: 'saturate', warmUpMs: 400, measureMs: 1_500, uploadsMax }
-const warmUpPace: Pace = { kind: 'saturate', warmUpMs: 0, measureMs: 3_000, uploadsMax }
+const full: Pace = { kind: 'saturate', warmUpMs: 300, measureMs: 1_000, uploadsMax }
+const warmUpPace: Pace = { kind: 'saturate', warmUpMs: 0, measureMs: 2_000, uploadsMax }
 const quickPace: Pace = {
   kind: 'saturate',
   warmUpMs: 0,

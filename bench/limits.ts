@@ -2,6 +2,7 @@ import {
   measureAggregates,
   measureBuffers,
   measureFrames,
+  measureLargeBodies,
   measureLines,
   measureMessages,
   measureOverInflux,
@@ -13,7 +14,7 @@ import {
 import { type LimitBench, type LimitFigure, LimitRun } from './limit-run.ts'
 import { formatFigure, plainOutcome, type RowOutcome } from './report.ts'
 import type { ServerProcess } from './server-process.ts'
-import { judgeAtMost } from './verdict.ts'
+import { judgeMemory } from './servers-memory.ts'
 
 interface LimitRow {
   readonly id: string
@@ -29,6 +30,8 @@ const batches = [
   { records: 100, connections: 64, overParse: 0.5, overInflux: 2.2 },
 ] as const
 const largest = batches[0]
+/** Half a megabyte each, which a server that holds all of them at once has to bear. */
+const largeBodies = { records: 5_000, connections: 128 } as const
 const messagesBatchSize = 10_000
 
 function sized(records: number): string {
@@ -70,6 +73,12 @@ const rows: readonly LimitRow[] = [
       run: (run) => measureOverInflux(run, records, connections, overInflux),
     }),
   ),
+  {
+    id: 'limits/large-bodies',
+    label: `most RssAnon, telemetry JSON, ${sized(largeBodies.records)}, many connections`,
+    unit: 'MiB',
+    run: (run) => measureLargeBodies(run, largeBodies.records, largeBodies.connections),
+  },
   {
     id: 'limits/web-socket',
     label: 'one record a message, one WebSocket',
@@ -119,7 +128,6 @@ const memory = {
   label: 'most anonymous memory (RssAnon) through the rows above',
   unit: 'MiB',
 } as const
-const anonBytesAllowed = 600 * 2 ** 20
 
 export const limitRowIds: readonly string[] = [...rows.map(({ id }) => id), memory.id]
 
@@ -142,10 +150,9 @@ export async function benchLimits(bench: LimitBench, server: ServerProcess): Pro
     for (const row of selected) {
       bench.signal.throwIfAborted()
       server.takeAnonBytesMax()
-      const outcome = {
-        ...(await attempt(run, row)),
-        serverAnonBytesMax: server.takeAnonBytesMax(),
-      }
+      const attempted = await attempt(run, row)
+      const serverAnonBytesMax = attempted.serverAnonBytesMax ?? server.takeAnonBytesMax()
+      const outcome = { ...attempted, serverAnonBytesMax }
       const figure = outcome.measured === null ? '-' : formatFigure(outcome.measured)
       bench.progress(`${row.id}: ${figure} ${row.unit}, ${outcome.verdict}; ${outcome.note}`)
       outcomes.push(outcome)
@@ -174,11 +181,5 @@ async function attempt(run: LimitRun, row: LimitRow): Promise<RowOutcome> {
 function memoryRow(bench: LimitBench, outcomes: readonly RowOutcome[]): RowOutcome {
   const row = { ...memory, table: 'limits' } as const
   const bytes = Math.max(...outcomes.map(({ serverAnonBytesMax }) => serverAnonBytesMax ?? 0))
-  if (bytes === 0) {
-    return plainOutcome({ ...row, verdict: 'not judged', note: 'this system does not tell' })
-  }
-  const MiB = 2 ** 20
-  const judgement = judgeAtMost(bytes / MiB, anonBytesAllowed / MiB)
-  const quick = bench.options.quick ? ({ required: null, verdict: 'not judged' } as const) : {}
-  return plainOutcome({ ...row, measured: bytes / MiB, ...judgement, ...quick })
+  return plainOutcome({ ...row, ...judgeMemory(bytes, bench.options.quick) })
 }

@@ -115,14 +115,14 @@ async function feed(api: Api, spec: RunSpec): Promise<Fed> {
   const connections = await openConnections(new URL(api.baseUrl), spec.connections)
   try {
     const senders = connections.map((connection) => createSender(connection, target))
-    const { samples, measuredMs } = await drive(senders, spec.pace)
+    const { samples, measuredMs, unsentMs } = await drive(senders, spec.pace)
     assert(samples.length > 0, 'no upload was answered within the measured time')
     const uploads = sum(fed, (session) => session.firsts.length)
     const perSecond = (samples.length * 1_000) / measuredMs
     const result = {
       recordsPerSecond: perSecond * body.records,
       bytesPerSecond: (perSecond * sum(fed, (session) => session.bodyBytes)) / uploads,
-      latency: summariseLatency(samples.map((sample) => sample.latencyMs)),
+      latency: summariseLatency([...samples.map((sample) => sample.latencyMs), ...unsentMs]),
       acknowledgedUploads: uploads,
       acknowledgedRecords: uploads * body.records,
     }

@@ -43,7 +43,9 @@ async function main(): Promise<void> {
     const written = keepReport(options, report, resultsFolder)
     if (written.length > 0) progress(`written: ${written.join(', ')}`)
     if (report.verdict === 'missed') process.exitCode = exitMissed
-    if (report.verdict === 'not run') process.exitCode = exitNotRun
+    if (report.verdict === 'not run' || report.verdict === 'not judged') {
+      process.exitCode = exitNotRun
+    }
   } catch (error) {
     process.stderr.write(`bench: ${error instanceof Error ? error.stack : error}\n`)
     process.exitCode = interrupted.signal.aborted ? exitInterrupted : exitMissed

@@ -17,6 +17,7 @@ import { anonBytes, childrenOf } from './processes.ts'
 import { seededRandom } from './random.ts'
 import { formatFigure, plainOutcome, type RowOutcome } from './report.ts'
 import { ServerProcess } from './server-process.ts'
+import type { ServersMemory } from './servers-memory.ts'
 import { judgeAtMost } from './verdict.ts'
 
 /** What the table needs of the run of the bench that it is part of. */
@@ -24,6 +25,8 @@ export interface MediaBench {
   readonly options: { readonly quick: boolean }
   readonly folder: string
   readonly apiKey: string
+  /** Every server whose memory is bound is watched by it. */
+  readonly memory: ServersMemory
   readonly signal: AbortSignal
   readonly progress: (text: string) => void
   readonly selects: (id: string) => boolean
@@ -128,7 +131,7 @@ export async function benchMedia(
   try {
     await sleep(idleMs, undefined, { signal: bench.signal })
     const idleBytes = server.anonBytes
-    server.watchMemory()
+    bench.memory.watch('media', server)
     const outcomes = await runRows(bench, server, selected, prepared)
     if (!wantsMemory) return outcomes
     const most = { idleBytes, serverBytes: server.anonBytesMax, decoderBytes: decoders.bytesMax }
@@ -223,7 +226,7 @@ function memoryRow(
   outcomes: readonly RowOutcome[],
 ): RowOutcome {
   if (serverBytes === 0) {
-    return plainOutcome({ ...memory, verdict: 'not judged', note: 'this system does not tell' })
+    return plainOutcome({ ...memory, verdict: 'not run', note: 'this system does not tell' })
   }
   const measured = Math.max(0, serverBytes - idleBytes) / MiB
   const skipped = outcomes.filter(({ verdict }) => verdict === 'not run').length

@@ -21,14 +21,15 @@ export const help = `npm run bench -- [options]
 
 Starts the built server as a child on a free port with a temporary folder, drives it from another
 process, prints the published figures, the limits of this machine and how cost grows, each beside
-what is asked of it, and exits 1 if a row is missed, 3 if one could not be run here because a peer
-or a program is not there, and 0 only if all are met. A run of all rows is written to
+what is asked of it, and exits 1 if a row is missed, 3 if one could not be run or judged here because
+a peer or a program is not there, or the disk is too slow for it, and 0 only if all are met. A run of all rows is written to
 bench/results/latest.json and its growth drawn to bench/results/growth.svg; any other run is
 written only where --json names a file.
 
   --json FILE     write all rows, with the machine and the versions, to FILE and nothing elsewhere
   --only PATTERN  only rows whose id contains PATTERN, such as latency, throughput/frames, limits,
-                  growth, growth/store, durability, media, fanout, stream/latency, codecs
+                  growth, growth/store, durability, media, fanout, stream/latency, codecs;
+                  memories adds the search of 100,000 memories, which runs no other way
   --dir FOLDER    make the temporary folder in FOLDER (default: TMPDIR or /tmp), to choose the
                   disk; how cost grows with the store's size takes 7 GB of it
   --quick         a few uploads a row: counts and read-back are checked, speed is not judged

@@ -31,7 +31,7 @@ export async function withOwnServer<T>(
   signal.addEventListener('abort', interrupt, { once: true })
   try {
     signal.throwIfAborted()
-    server.watchMemory()
+    bench.memory.watch(name, server)
     return await use({
       server,
       dataDir,

@@ -3,7 +3,12 @@ import type { FilledSession, ReadingResult } from './messages.ts'
 import { PageConnection } from './page-client.ts'
 import { Differences } from './read-back.ts'
 import { sum } from './statistics.ts'
-import { telemetryRecord, telemetryTimeMs, telemetryValues } from './telemetry-bodies.ts'
+import {
+  telemetryNumberAt,
+  telemetryRecord,
+  telemetryTimeMs,
+  telemetryValues,
+} from './telemetry-bodies.ts'
 
 const intervalMs = 60_000
 /** Of sums that are added up in another order. */
@@ -191,10 +196,11 @@ function compareLine(
     timestamp: string
     values: Record<string, unknown>
   }
-  const number = Date.parse(timestamp) - telemetryTimeMs(0)
+  const number = telemetryNumberAt(Date.parse(timestamp))
   const upload = Math.floor(number / uploadRecords) * uploadRecords
   differences.expect(`record ${number} was sent`, sent.has(upload), true)
   if (!sent.has(upload)) return
+  differences.expect(`time of record ${number}`, Date.parse(timestamp), telemetryTimeMs(number))
   for (const [field, value] of Object.entries(telemetryRecord(number).values)) {
     differences.expect(`record ${number} ${field}`, values[field], value)
   }

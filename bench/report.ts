@@ -2,7 +2,7 @@ import type { CodecRow } from './codecs.ts'
 import { type GrowthPoint, growthDimensions, growthOrder } from './growth-rows.ts'
 import type { Machine } from './machine.ts'
 import type { DiskResult, ReadBack } from './messages.ts'
-import type { Verdict } from './verdict.ts'
+import type { OverallVerdict, Verdict } from './verdict.ts'
 
 /** One of several measurements; beside a yardstick the row is judged by their ratio. */
 export interface Round {
@@ -71,8 +71,8 @@ export interface BenchReport {
   readonly settings: { readonly rateLimit: 'off'; readonly durability: 'flush' }
   readonly rows: readonly RowOutcome[]
   readonly codecs: readonly CodecRow[]
-  /** `met` where no row is missed and each could be run. */
-  readonly verdict: 'met' | 'missed' | 'not run'
+  /** `met` where no row is missed and each could be run and judged. */
+  readonly verdict: OverallVerdict
 }
 
 const titles = {

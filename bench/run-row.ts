@@ -14,6 +14,7 @@ import {
 const diskMs = 1_000
 const diskUploadsMax = 200
 const quickDiskUploads = 2
+const onDiskUploadsMin = 30
 
 /** Where a row is run: against which server, by which load process. */
 export interface RowRunner {
@@ -109,7 +110,12 @@ async function judgeOnDisk(
 ): Promise<Judged> {
   const perSecond = Math.min(row.publishedPerSecond, carriedPerSecond(disk))
   const uploadsPerSecond = perSecond / row.run.body.records
-  const result = await run(runner, { ...row.run, pace: { ...row.run.pace, uploadsPerSecond } })
+  const { pace } = row.run
+  // As long as at the published rate, but for so many that their median says something.
+  const scheduledSeconds = pace.uploads / pace.uploadsPerSecond
+  const uploads = Math.max(onDiskUploadsMin, Math.ceil(scheduledSeconds * uploadsPerSecond))
+  const onDisk = { ...pace, uploadsPerSecond, uploads: Math.min(uploads, pace.uploads) }
+  const result = await run(runner, { ...row.run, pace: onDisk })
   const judgement = judgeDiskBound(result.latency.p50Ms, row, disk)
   const figure = (value: number) => Math.round(value).toLocaleString('en')
   const unit = units[row.run.body.kind]

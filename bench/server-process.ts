@@ -104,11 +104,14 @@ export class ServerProcess {
    * not in it: they are the kernel's cache, which it takes back when memory is short.
    */
   watchMemory(): void {
-    this.#memoryTimer = setInterval(() => {
-      const bytes = this.anonBytes
-      this.#anonBytesMax = Math.max(this.#anonBytesMax, bytes)
-      this.#anonBytesMaxSinceMark = Math.max(this.#anonBytesMaxSinceMark, bytes)
-    }, memorySampleMs)
+    this.#sampleMemory()
+    this.#memoryTimer = setInterval(() => this.#sampleMemory(), memorySampleMs)
+  }
+
+  #sampleMemory(): void {
+    const bytes = this.anonBytes
+    this.#anonBytesMax = Math.max(this.#anonBytesMax, bytes)
+    this.#anonBytesMaxSinceMark = Math.max(this.#anonBytesMaxSinceMark, bytes)
   }
 
   /** Now; 0 where the system does not tell. */
@@ -123,7 +126,8 @@ export class ServerProcess {
 
   /** The most since this was last asked. */
   takeAnonBytesMax(): number {
-    const bytes = Math.max(this.#anonBytesMaxSinceMark, this.anonBytes)
+    this.#sampleMemory()
+    const bytes = this.#anonBytesMaxSinceMark
     this.#anonBytesMaxSinceMark = 0
     return bytes
   }

@@ -9,6 +9,7 @@ import {
   twoDigitBytes,
 } from './block-bodies.ts'
 import type { BodySource, RecordSource } from './bodies.ts'
+import { seededRandom } from './random.ts'
 
 export interface TelemetryRecord {
   readonly timestamp: string
@@ -34,13 +35,28 @@ const pressureRanges = 10
 const blocksMax = pressures * pressureRanges
 export const telemetryRecordsMax = blockRecords * blocksMax
 
-// What a block changes of a timestamp: "2025-01-" and "0.000Z" stand, "20T10:30:0" between does
+/**
+ * Records are six milliseconds apart, so that a block is a minute, each late by up to five: steps of
+ * one size are what a format of pages may take no bytes for, and no sensor keeps them. Every block
+ * has the same delays, which costs a body no more than steps of one size would.
+ */
+const stepMs = 6
+const blockMs = blockRecords * stepMs
+const random = seededRandom(7)
+const delaysMs = Uint8Array.from({ length: blockRecords }, () => Math.floor(random() * stepMs))
+
+// What a block changes of a timestamp: "2025-0" and ":00.000Z" stand, "1-20T10:30" between does
 // not.
-const dayOffset = '2025-01-'.length
-const changingBytes = '20T10:30:0'.length
+const monthOffset = '2025-0'.length
+const changingBytes = '1-20T10:30'.length
 
 export function telemetryTimeMs(number: number): number {
-  return epochMs + number
+  return epochMs + number * stepMs + (delaysMs[number % blockRecords] as number)
+}
+
+/** The record of that time. */
+export function telemetryNumberAt(timeMs: number): number {
+  return Math.floor((timeMs - epochMs) / stepMs)
 }
 
 /**
@@ -61,7 +77,7 @@ export function telemetryValues(number: number): TelemetryValues {
 
 /** Record `number`. Its timestamp is as unique as its values are. */
 export function telemetryRecord(number: number): TelemetryRecord & { values: TelemetryValues } {
-  const timestamp = new Date(epochMs + number).toISOString()
+  const timestamp = new Date(telemetryTimeMs(number)).toISOString()
   return { timestamp, values: { ...telemetryValues(number) } }
 }
 
@@ -103,14 +119,14 @@ let changing: { readonly block: number; readonly digits: TenBytes } | undefined
 /** The digits of a timestamp that a block changes. */
 export function changingDigits(block: number): TenBytes {
   if (changing?.block !== block) {
-    const time = new Date(epochMs + block * blockRecords).toISOString()
-    changing = { block, digits: tenBytes(time.slice(dayOffset, dayOffset + changingBytes)) }
+    const time = new Date(epochMs + block * blockMs).toISOString()
+    changing = { block, digits: tenBytes(time.slice(monthOffset, monthOffset + changingBytes)) }
   }
   return changing.digits
 }
 
 /** Where they stand in a timestamp. */
-export const changingOffset = dayOffset
+export const changingOffset = monthOffset
 
 let json: BlockTemplate | undefined
 
@@ -189,15 +205,33 @@ function packedHead(records: number): Uint8Array {
 let lines: BlockTemplate | undefined
 
 const lineTail = '1000.00 1737331200000000000\n'
-/** Nanoseconds: a block changes those from ten seconds up. */
-const lineDigits = 9
 const lineNanosecondsOffset = '1000.00 '.length
+const blockSeconds = blockMs / 1_000
+
+/** The second of the minute that a record of a block lies in. */
+const secondOf = Uint8Array.from({ length: blockRecords }, (_, index) =>
+  Math.floor((telemetryTimeMs(index) - epochMs) / 1_000),
+)
+
+let secondsDigits: { readonly block: number; readonly digits: readonly TenBytes[] } | undefined
+
+/** The ten digits of each second of a block, since 1970. */
+function digitsOfSeconds(block: number): readonly TenBytes[] {
+  if (secondsDigits?.block !== block) {
+    const first = epochMs / 1_000 + block * blockSeconds
+    const digits = Array.from({ length: blockSeconds }, (_, second) =>
+      tenBytes(String(first + second)),
+    )
+    secondsDigits = { block, digits }
+  }
+  return secondsDigits.digits
+}
 
 /** The same records as points in InfluxDB's line protocol, with timestamps in nanoseconds. */
 export function lineBodies(records: number): BodySource {
   lines ??= blockTemplate((index) => {
     const { temperature, humidity } = telemetryValues(index)
-    const nanoseconds = `${epochMs + index}000000`
+    const nanoseconds = `${telemetryTimeMs(index)}000000`
     const fields = `temperature=${temperature},humidity=${humidity},pressure=1000.00`
     return `telemetry ${fields} ${nanoseconds}\n`
   })
@@ -211,12 +245,11 @@ export function lineBodies(records: number): BodySource {
     suffix: Buffer.from('\n'),
     separatorBytes: 1,
     patch: (slice) => {
-      const time = String(epochMs + slice.block * blockRecords)
-      const digits = tenBytes(` ${time.slice(0, lineDigits)}`)
+      const digits = digitsOfSeconds(slice.block)
       for (let index = slice.begin; index < slice.end; index++) {
         const tail = (template.starts[index + 1] as number) - lineTail.length
-        // The space before the time makes them ten.
-        writeTen(slice.view, slice.move + tail + lineNanosecondsOffset - 1, digits)
+        const second = digits[secondOf[index] as number] as TenBytes
+        writeTen(slice.view, slice.move + tail + lineNanosecondsOffset, second)
         writePressure(slice, tail + '10'.length, index)
       }
     },

@@ -1,18 +1,26 @@
 import type { DiskResult } from './messages.ts'
 
-/** `not run`: what the row needs is not on this machine. */
+/**
+ * `not run`: what the row needs is not on this machine. `not judged`: its figure says nothing of
+ * the server, as in a quick run or where the disk is too slow for any server.
+ */
 export type Verdict = 'met' | 'missed' | 'information' | 'not judged' | 'not run'
 
+export type OverallVerdict = Exclude<Verdict, 'information'>
+
 /**
- * Of a whole run: met only where every row that is judged is. A quick run judges by counts alone,
- * so what it leaves out does not matter.
+ * Of a whole run: met only where every row with a bound is. A quick run judges by counts alone, so
+ * what it leaves out does not matter.
  */
 export function overallVerdict(
   rows: readonly { readonly verdict: Verdict }[],
   isQuick: boolean,
-): 'met' | 'missed' | 'not run' {
-  if (rows.some(({ verdict }) => verdict === 'missed')) return 'missed'
-  return !isQuick && rows.some(({ verdict }) => verdict === 'not run') ? 'not run' : 'met'
+): OverallVerdict {
+  const has = (one: Verdict) => rows.some(({ verdict }) => verdict === one)
+  if (has('missed')) return 'missed'
+  if (isQuick) return 'met'
+  if (has('not run')) return 'not run'
+  return has('not judged') ? 'not judged' : 'met'
 }
 
 export interface Judgement {

@@ -77,7 +77,7 @@ export async function measureGets(
 }
 
 export function summariseRequests(
-  { samples, measuredMs }: PaceResult,
+  { samples, measuredMs }: Pick<PaceResult, 'samples' | 'measuredMs'>,
   acknowledgedRecords: number,
   recordsEach: number,
 ): RequestsResult {

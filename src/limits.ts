@@ -378,8 +378,11 @@ export const limits = {
    */
   aggregateTaskBytes: 2 * MiB,
   aggregateTaskBlocksMax: 1_024,
-  /** Rows that are all alike take no bytes. */
-  aggregateTaskRowsMax: 500_000,
+  /**
+   * Numbers that are all alike take no bytes, but 4 ns each. A task takes no further block once it has
+   * so many values, the times of rows included.
+   */
+  aggregateTaskValuesMax: 2_000_000,
   /** The main thread copies blocks out of the store for so long, then others have their turn. */
   aggregateTurnMs: 2,
   aggregatesAtOnceMax: 4,

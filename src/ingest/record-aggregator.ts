@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { valuesOf } from '../codecs/telemetry/page-format.ts'
 import { invalidParameter, type Refusal, retryLater, sessionNotFound } from '../contracts/errors.ts'
 import type {
   AggregateResult,
@@ -150,8 +151,12 @@ export class RecordAggregator {
     let buffer = this.#buffers.pop() ?? new ArrayBuffer(limits.aggregateTaskBytes)
     const blocks: number[] = []
     let bytes = 0
-    let rows = 0
-    while (scan.next !== null && blocks.length < 4 * limits.aggregateTaskBlocksMax) {
+    let values = 0
+    while (
+      scan.next !== null &&
+      values < limits.aggregateTaskValuesMax &&
+      blocks.length < 4 * limits.aggregateTaskBlocksMax
+    ) {
       if (performance.now() > this.#turnEndsMs) {
         await nextTurn()
         this.#turnEndsMs = performance.now() + limits.aggregateTurnMs
@@ -163,7 +168,6 @@ export class RecordAggregator {
         advance(scan)
         continue
       }
-      if (rows > 0 && rows + atom.atoms > limits.aggregateTaskRowsMax) break
       if (bytes + atom.byteLength > buffer.byteLength) {
         if (bytes > 0) break
         this.#keep(buffer)
@@ -173,7 +177,7 @@ export class RecordAggregator {
       advance(scan)
       if (block === null) continue
       new Uint8Array(buffer, bytes).set(block)
-      rows += atom.atoms
+      values += valuesOf(block)
       blocks.push(bytes, block.byteLength, atom.fromMs, atom.toMs)
       bytes += (block.byteLength + 7) & ~7
     }

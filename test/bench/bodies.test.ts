@@ -11,6 +11,7 @@ import {
 } from '../../bench/bodies.ts'
 import { mixedRecord } from '../../bench/mixed-bodies.ts'
 import {
+  telemetryNumberAt,
   telemetryRecord,
   telemetryRecordsMax,
   telemetryTimeMs,
@@ -99,6 +100,20 @@ test('no telemetry record shares its values or its timestamp with another', () =
   assert.equal(
     new Set([...timestamps].map((text) => text.slice(text.indexOf(' ')))).size,
     numbers.size,
+  )
+})
+
+test('timestamps rise by steps of many sizes, also from block to block, and name the record', () => {
+  const steps = new Set<number>()
+  for (const first of [0, 9_000, telemetryRecordsMax - 2_000]) {
+    for (let number = first; number < first + 1_999; number++) {
+      steps.add(telemetryTimeMs(number + 1) - telemetryTimeMs(number))
+      assert.equal(telemetryNumberAt(telemetryTimeMs(number)), number)
+    }
+  }
+  assert.deepEqual(
+    [...steps].toSorted((a, b) => a - b),
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
   )
 })
 

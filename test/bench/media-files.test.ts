@@ -9,6 +9,7 @@ import { bareHashes, timeBareFfmpeg } from '../../bench/ffmpeg.ts'
 import { benchMedia, mediaRowIds } from '../../bench/media.ts'
 import { makeAudio, makeClip, makeVideo } from '../../bench/media-files.ts'
 import { anonBytes, childrenOf, isThere } from '../../bench/processes.ts'
+import { ServersMemory } from '../../bench/servers-memory.ts'
 import { findFfmpeg } from '../../src/codecs/ffmpeg/binary.ts'
 import { readWav } from '../../src/codecs/wav.ts'
 import type { FfmpegBinary } from '../../src/contracts/media.ts'
@@ -101,6 +102,7 @@ test('without ffmpeg the rows that need it are not run, whatever else they could
   const outcomes = await benchMedia(
     {
       options: { quick: false },
+      memory: new ServersMemory(),
       folder: temporaryFolder(t),
       apiKey: 'never-used-0123456789',
       signal,

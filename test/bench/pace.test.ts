@@ -49,6 +49,24 @@ test('an upload that had to wait for a slow one counts from when it was due', as
   assert(second > 100, `due at 40 ms, sent at about 220 ms, counted ${second} ms`)
 })
 
+test('a paced run that queues without end is given up, and what was not sent counts', async () => {
+  const sender = countingSender(() => sleep(200))
+  const pace = { kind: 'paced', warmUpMs: 0, uploadsPerSecond: 50, uploads: 200 } as const
+  const { samples, unsentMs, measuredMs } = await drive([sender], pace)
+  assert(samples.length < 20 && measuredMs < 4_000, `${samples.length} in ${measuredMs} ms`)
+  const waits = [...samples.map(({ latencyMs }) => latencyMs), ...unsentMs]
+  assert(waits.length >= 100 && waits.length <= 200, `${waits.length} uploads were due`)
+  assert(unsentMs.every((ms) => ms > 0 && ms < measuredMs))
+})
+
+test('a paced run that stands still for less than half of its time is sent to its end', async () => {
+  let calls = 0
+  const sender = countingSender(() => (calls++ === 5 ? sleep(150) : Promise.resolve()))
+  const pace = { kind: 'paced', warmUpMs: 0, uploadsPerSecond: 50, uploads: 25 } as const
+  const { samples, unsentMs } = await drive([sender], pace)
+  assert.deepEqual([samples.length, unsentMs.length], [25, 0])
+})
+
 test('a failed upload fails the run', async () => {
   const sender = countingSender(() => Promise.reject(new Error('refused')))
   const pace = { kind: 'paced', warmUpMs: 0, uploadsPerSecond: 1_000, uploads: 2 } as const

@@ -53,12 +53,12 @@ test('a quick bench reads back all that it sent, row by row, and cleans up', asy
       ...limitRowIds,
       ...expected,
       'batch/speed-up',
-      'server/memory',
       ...mediaRowIds,
       ...streamRowIds,
       ...memorySearchRowIds,
       ...durabilityRowIds,
       ...growthRows(true).map(({ id }) => id),
+      'server/memory',
     ],
   )
   for (const row of report.rows) {
@@ -73,6 +73,9 @@ test('a quick bench reads back all that it sent, row by row, and cleans up', asy
   checkLimits(report)
   checkMedia(report)
   checkGrowth(report)
+  const memory = report.rows.find(({ id }) => id === 'server/memory')
+  // Its own servers: published, media, stream, memories, two of durability, four of growth.
+  assert.match(memory?.note ?? '', /^most of 10: /)
   assert(report.codecs.length > 0)
   assert.deepEqual(readdirSync(folder), ['report.json'])
 })
@@ -85,6 +88,7 @@ const limitCounts: Readonly<Record<string, number>> = {
   'parse-mixed': 80_000,
   // As many of JSON.
   msgpack: 160_000,
+  'large-bodies': 40_000,
   'web-socket': 8,
   single: 8,
   'buffers-10': 80,
@@ -177,6 +181,7 @@ test('an unknown option is refused and --help tells all of them', async (t) => {
   const [output] = await Promise.all([text(help.stdout), once(help, 'close')])
   assert.equal(help.exitCode, 0)
   const options = ['--json', '--only', '--dir', '--quick', '--compare', '--with', '--plot']
+  assert.match(output, /100,000 memories, which runs no other way/)
   for (const option of options) assert(output.includes(`  ${option} `), option)
 })
 

@@ -62,10 +62,12 @@ test('a ratio may equal its bound and not fall short of it', () => {
   assert.equal(judgeAtLeast(2.199, 2.2).verdict, 'missed')
 })
 
-test('a run is met only where all its rows are, and one that could not be run is none', () => {
+test('a run is met only where all its rows are, and one that could not be run or judged is none', () => {
   const rows = (...verdicts: ('met' | 'missed' | 'information' | 'not judged' | 'not run')[]) =>
     verdicts.map((verdict) => ({ verdict }))
-  assert.equal(overallVerdict(rows('met', 'information', 'not judged'), false), 'met')
+  assert.equal(overallVerdict(rows('met', 'information'), false), 'met')
+  assert.equal(overallVerdict(rows('met', 'information', 'not judged'), false), 'not judged')
+  assert.equal(overallVerdict(rows('not judged', 'not run'), false), 'not run')
   assert.equal(overallVerdict(rows('met', 'not run'), false), 'not run')
   assert.equal(overallVerdict(rows('not run', 'missed'), false), 'missed')
   assert.equal(overallVerdict(rows('not judged', 'not run'), true), 'met')

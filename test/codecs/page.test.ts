@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { mergePages, PageBuilder } from '../../src/codecs/telemetry/page-builder.ts'
-import type { PageValue } from '../../src/codecs/telemetry/page-format.ts'
+import { type PageValue, valuesOf } from '../../src/codecs/telemetry/page-format.ts'
 import { countRows, openPage } from '../../src/codecs/telemetry/page-reader.ts'
 import { readRecords } from '../../src/codecs/telemetry/read.ts'
 import type { EncodedPage } from '../../src/contracts/tasks.ts'
@@ -126,6 +126,14 @@ test('a page tells what its values take once it is opened', () => {
   // Time and number as doubles, the string, and a byte a row that tells what it is, of either column.
   assert.equal(openBytes, 1_000 * (8 + 8 + 4 + 2))
   assert.ok(bytes.length < 3_000, `${bytes.length} bytes`)
+})
+
+test('a head tells how many values its page has, and nothing of what is too short for one', () => {
+  const rows = Array.from({ length: 1_000 }, (_, ms) => ({ ms, us: 0, values: { a: 1, b: 2 } }))
+  const { bytes } = encode(rows)
+  assert.equal(valuesOf(bytes), 1_000 * 3)
+  assert.equal(valuesOf(Buffer.concat([Buffer.alloc(3), bytes]).subarray(3)), 1_000 * 3)
+  for (let length = 0; length < 16; length += 1) assert.equal(valuesOf(bytes.slice(0, length)), 0)
 })
 
 test('bytes and hash of a page own their buffers, as a transfer needs', () => {

@@ -41,9 +41,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'metrics.ts',
   ],
 }
-/** Of the codecs, the main thread may use those that read small values; bodies go to workers. */
+/** Of the codecs, the main thread may use those that read small values and heads; bodies go to workers. */
 const mainThreadCodecs =
-  /^src\/codecs\/(csv|gzip|json|telemetry\/(scan-upload|schema|timestamp))\.ts$/
+  /^src\/codecs\/(csv|gzip|json|telemetry\/(page-format|scan-upload|schema|timestamp))\.ts$/
 /** The composition root and the program's entry bring everything together. */
 const compositionFiles = ['src/server.ts', 'src/main.ts']
 

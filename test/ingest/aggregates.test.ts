@@ -93,6 +93,39 @@ test('blocks of many tasks, and one that is larger than a task, come to one repl
   for (const copy of again) assert.deepEqual(copy, bytes)
 })
 
+test('numbers that take no bytes are bounded by how many they are', async (t) => {
+  const ingest = await openIngest(t)
+  const columns = 60
+  const values = Object.fromEntries(Array.from({ length: columns }, (_, n) => [`f${n}`, n]))
+  const rowsPerUpload = limits.batchSizeMax
+  const uploads = Array.from({ length: 8 }, (_, upload) =>
+    Array.from({ length: rowsPerUpload }, (_, row) => ({
+      timestamp: new Date(startMs + upload * rowsPerUpload + row).toISOString(),
+      values,
+    })),
+  )
+  const session = await startSession(ingest, uploads)
+  const atoms = ingest.store.atoms.list(session.number, 0, 100)
+  assert.ok(atoms.reduce((sum, { byteLength }) => sum + byteLength, 0) < limits.aggregateTaskBytes)
+  const run = t.mock.method(ingest.pool, 'run')
+  const intervals = intervalsOf(await ingest.aggregates.aggregate(session, query, forever))
+  const counts = intervals.map(({ fields }) => fields.f59?.count)
+  assert.deepEqual(counts, [60_000, 20_000])
+  const rowsOf = new Map(atoms.map((atom) => [atom.fromMs, atom.atoms]))
+  const tasks = run.mock.calls.flatMap(({ arguments: [task] }) =>
+    task.kind === 'aggregate' ? [task.blocks.filter((_, index) => index % 4 === 2)] : [],
+  )
+  const rows = tasks.map((froms) =>
+    froms.reduce((sum, fromMs) => sum + (rowsOf.get(fromMs) ?? 0), 0),
+  )
+  assert.equal(
+    rows.reduce((sum, count) => sum + count),
+    8 * rowsPerUpload,
+  )
+  const rowsMax = limits.aggregateTaskValuesMax / (columns + 1) + rowsPerUpload
+  assert.ok(rows.length > 1 && Math.max(...rows) < rowsMax, `${rows}`)
+})
+
 test('who goes away ends the work, and others get their answer', async (t) => {
   const ingest = await openIngest(t)
   const uploads = Array.from({ length: 8 }, (_, upload) => noise(5_000, upload * 5_000, ['a', 'b']))

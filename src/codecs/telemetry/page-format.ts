@@ -44,6 +44,17 @@ export const choicesMax = 256
 
 export type PageValue = number | string | boolean | null
 
+/**
+ * Values of a page as its head tells them: its rows times its columns, of which the times are one.
+ * They may be many where the bytes are few: a column in which all numbers are the same has none.
+ * Of bytes that are no page it is any number; `openPage` tells what is wrong with them.
+ */
+export function valuesOf(page: Uint8Array): number {
+  if (page.byteLength < headBytes) return 0
+  const head = new DataView(page.buffer, page.byteOffset, headBytes)
+  return head.getUint32(4, true) * (head.getUint32(8, true) + 1)
+}
+
 /** Bytes of a part with its padding. */
 export function padded(bytes: number): number {
   return (bytes + 7) & ~7
