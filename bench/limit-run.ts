@@ -26,7 +26,7 @@ export interface LimitBench {
 export type LimitFigure = Pick<RowOutcome, 'measured' | 'verdict'> & Partial<RowOutcome>
 
 /** Of the first round: the server meets cold code. Later ones only need their connections warm. */
-const firstWarmUpMs = 1_000
+const firstWarmUpMs = 3_000
 const laterWarmUpMs = 300
 const roundMs = 2_000
 const quickUploads = 4

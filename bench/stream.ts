@@ -23,7 +23,7 @@ const rounds = 3
 
 /** So many messages that a run takes the slower of both servers three to five seconds. */
 const sizes = [
-  { subscribers: 1_000, messages: 300, warmUp: 40 },
+  { subscribers: 1_000, messages: 1_000, warmUp: 100 },
   { subscribers: 5_000, messages: 80, warmUp: 16 },
 ] as const
 const latency = {
