@@ -47,6 +47,14 @@ export interface BlockBodies {
   readonly patch: (slice: Slice) => void
 }
 
+/** What surrounds records that are JSON objects, each with a comma behind it. */
+export const jsonEnvelope = {
+  contentType: 'application/json',
+  prefix: Buffer.from('{"records":['),
+  suffix: Buffer.from(']}'),
+  separatorBytes: 1,
+} as const
+
 export function blockBodies(bodies: BlockBodies): BodySource {
   const { records, template, prefix, suffix, separatorBytes, blocksMax } = bodies
   const { bytes, starts } = template

@@ -4,6 +4,7 @@ import {
   blockBodies,
   blockRecords,
   blockTemplate,
+  jsonEnvelope,
   writeFourDigits,
 } from './block-bodies.ts'
 import type { RecordSource } from './bodies.ts'
@@ -122,13 +123,10 @@ export function mixedBodies(records: number): RecordSource {
   mixed ??= buildTemplate()
   const template = mixed
   const source = blockBodies({
-    contentType: 'application/json',
+    ...jsonEnvelope,
     records,
     template,
     blocksMax,
-    prefix: Buffer.from('{"records":['),
-    suffix: Buffer.from(']}'),
-    separatorBytes: 1,
     patch: ({ view, move, begin, end, block }) => {
       const stamp = changingDigits(block)
       for (let index = begin; index < end; index++) {

@@ -5,6 +5,7 @@ import {
   blockBodies,
   blockRecords,
   blockTemplate,
+  jsonEnvelope,
   type Slice,
   twoDigitBytes,
 } from './block-bodies.ts'
@@ -143,13 +144,10 @@ export function telemetryBodies(records: number): RecordSource {
   })
   const template = json
   const source = blockBodies({
-    contentType: 'application/json',
+    ...jsonEnvelope,
     records,
     template,
     blocksMax,
-    prefix: Buffer.from('{"records":['),
-    suffix: Buffer.from(']}'),
-    separatorBytes: 1,
     patch: (slice) => {
       const digits = changingDigits(slice.block)
       for (let index = slice.begin; index < slice.end; index++) {

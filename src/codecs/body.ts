@@ -33,11 +33,6 @@ const lists: Record<SessionType, string> = {
   audio: 'buffers',
 }
 
-/** An upload with its body in memory of its own. */
-export interface OwnUpload extends DecodeUpload {
-  readonly body: ArrayBuffer
-}
-
 /** The bytes of an upload as its format has them. Throws a Refusal as `inflate` does. */
 export function uploadBytes({ body, byteLength, gzip }: DecodeUpload): Uint8Array {
   const raw = new Uint8Array(body, 0, byteLength)

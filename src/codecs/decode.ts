@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { invalidBody, Refusal } from '../contracts/errors.ts'
 import type { DecodeUpload, DecodeVerdict } from '../contracts/tasks.ts'
-import { MessageRefusal, type OwnUpload, openUpload, uploadBytes } from './body.ts'
+import { MessageRefusal, openUpload, uploadBytes } from './body.ts'
 import { isDocument } from './document.ts'
 import { decodeBuffers, decodeFrames } from './media.ts'
 import { decodeTelemetry } from './telemetry/decode.ts'
@@ -22,11 +22,8 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
     if (scanned !== null) {
       return upload.fingerprint ? { ...scanned, fingerprint: fingerprintOf(scanned, {}) } : scanned
     }
-    const own = isReadInPlace(upload) ? upload : ownUpload(upload)
-    const opened = openUpload(
-      own,
-      upload.gzip ? bytes : new Uint8Array(own.body, 0, own.byteLength),
-    )
+    const own = ownUpload(upload)
+    const opened = openUpload(own, own === upload ? bytes : uploadBytes(own))
     id = opened.id
     if (upload.envelope === 'message') {
       const control = readControl(upload, opened)
@@ -45,17 +42,15 @@ export async function decodeUpload(upload: DecodeUpload): Promise<DecodeVerdict>
   }
 }
 
-/** Nothing but frames or buffers is kept of such a body, and those only where it lies. */
-function isReadInPlace({ settings, format, gzip }: DecodeUpload): boolean {
-  return settings.sessionType !== 'telemetry' && format === 'msgpack' && !gzip
-}
-
-/** An upload whose body nobody else writes to: shared memory is used again, and parsers may not take it. */
-function ownUpload(upload: DecodeUpload): OwnUpload {
-  const { body, byteLength } = upload
-  const isOwn = body instanceof ArrayBuffer
-  const own = isOwn ? body : new Uint8Array(new Uint8Array(body, 0, byteLength)).buffer
-  return { ...upload, body: own }
+/**
+ * An upload that parsers take: shared memory is used again, and some of them refuse it. What was inflated is
+ * their own already, and of media in msgpack nothing is kept but the bytes, and those only where they lie.
+ */
+function ownUpload(upload: DecodeUpload): DecodeUpload {
+  const { body, byteLength, settings, format, gzip } = upload
+  const isReadInPlace = settings.sessionType !== 'telemetry' && format === 'msgpack'
+  if (body instanceof ArrayBuffer || gzip || isReadInPlace) return upload
+  return { ...upload, body: new Uint8Array(new Uint8Array(body, 0, byteLength)).buffer }
 }
 
 /** A `ping` or `end` message; null where the message bears data of the session's own type. */

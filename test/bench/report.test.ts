@@ -2,22 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type BenchReport, formatFigure, formatReport, formatTable } from '../../bench/report.ts'
 import { allRows, speedUp } from '../../bench/rows.ts'
-import { benchReport } from '../support/bench-report.ts'
+import { benchReport, someMachine } from '../support/bench-report.ts'
 
 const report: BenchReport = {
   format: 1,
   quick: false,
-  machine: {
-    cpu: 'Some CPU',
-    cores: 2,
-    memoryBytes: 2 ** 34,
-    kernel: 'Linux 6',
-    fileSystem: 'ext4',
-    node: 'v20',
-    packages: { atomstream: '1.2.3' },
-    commit: null,
-    date: '2025-01-20T10:30:00.000Z',
-  },
+  machine: { ...someMachine, commit: null },
   settings: { rateLimit: 'off', durability: 'flush' },
   rows: [
     {
