@@ -22,15 +22,25 @@ interface Unit {
 
 /** What a group may still take. */
 interface Room {
-  readonly additionBytes: number
+  additionBytes: number
   /** With what is kept for the events that tell of removals. */
-  readonly removalBytes: number
+  removalBytes: number
 }
 
 /** How a unit ended, told only when its group is on disk. */
 type Outcome =
   | { readonly unit: Unit; readonly value: unknown }
   | { readonly unit: Unit; readonly error: unknown }
+
+/** Units that go to disk together. */
+interface UnitGroup {
+  readonly transaction: GroupTransaction
+  readonly room: Room
+  /** The disk has no room for anything. */
+  readonly isBlocked: boolean
+  readonly outcomes: Outcome[]
+  hasRefused: boolean
+}
 
 /**
  * What a group takes beyond its rows: a second copy of the pages from the root to each leaf it
@@ -44,9 +54,11 @@ class CommitStuck extends Error {}
 const nearlyFullBytes = 2 * limits.inflatedBodyBytesMax
 
 /**
- * Group commit. Units queue; one transaction is under way at a time and takes all that wait, as long
- * as bytes and number of them fit; the next begins when it is flushed. So one flush pays for as many
- * units as arrived during the one before, and a lone unit waits for nobody.
+ * Group commit. Units queue; one transaction is under way at a time, and the next group gathers meanwhile:
+ * its units run, over what the one under way will have written, as they come and as long as bytes and
+ * number of them fit. So LMDB and the event loop work side by side, one flush pays for as many units as
+ * arrived during the one before, and a lone unit waits for nobody. A group that fails takes the one that
+ * was built on it along.
  */
 export class Committer {
   readonly #database: Database
@@ -64,6 +76,10 @@ export class Committer {
   #memoryListener: (changes: readonly MemoryChange[]) => void = () => {}
   #failureListener: (failure: StoreFailure) => void = () => {}
   #working: Promise<void> | null = null
+  /** What is on its way to disk, and what gathers behind it. */
+  #writing: UnitGroup | null = null
+  #gathering: UnitGroup | null = null
+  #isFillDue = false
   #closed = false
   /** What the disk said when it failed other than by being full: nothing can be promised any more. */
   #failure: { readonly error: unknown } | null = null
@@ -146,7 +162,8 @@ export class Committer {
         resolve: resolve as (value: unknown) => void,
         reject,
       })
-      this.#working ??= this.#work()
+      if (this.#working === null) this.#working = this.#work()
+      else this.#fillSoon()
     })
   }
 
@@ -167,19 +184,83 @@ export class Committer {
   async #work(): Promise<void> {
     // What is committed in the same turn of the event loop goes into the same transaction.
     await Promise.resolve()
-    while (this.#queue.length > 0) await this.#commitGroup()
+    while (this.#queue.length > 0 || this.#gathering !== null) {
+      this.#fill()
+      await this.#write()
+    }
     this.#working = null
   }
 
-  async #commitGroup(): Promise<void> {
-    const outcomes: Outcome[] = []
+  #fillSoon(): void {
+    if (this.#isFillDue || this.#writing === null) return
+    this.#isFillDue = true
+    queueMicrotask(() => {
+      this.#isFillDue = false
+      this.#fill()
+    })
+  }
+
+  /** Runs units of the queue for as long as they fit into the group that gathers, one at least. */
+  #fill(): void {
+    if (this.#queue.length === 0) return
+    try {
+      this.#gathering ??= this.#openGroup()
+      if (this.#gathering !== null) this.#runUnits(this.#gathering)
+    } catch (error) {
+      // While a group is on its way its units may yet be stored: the next attempt comes when it has ended.
+      if (this.#writing === null) this.#fail(error, 0)
+    }
+  }
+
+  /** Null where the bounds are so near that the next group has to wait for what this one leaves. */
+  #openGroup(): UnitGroup | null {
+    const before = this.#writing?.transaction ?? null
+    const isBlocked = this.#database.freeBytes() < limits.diskRemovalBytesMin
+    const room = this.#room()
+    if (before !== null) {
+      const writtenBytes = before.bytes + groupBytes
+      room.additionBytes -= writtenBytes
+      room.removalBytes -= writtenBytes
+      if (isBlocked || room.additionBytes < nearlyFullBytes) return null
+    }
+    const options = { owner: this.#owner, before }
+    const transaction = new GroupTransaction(this.#repositories, this.#database, options)
+    return { transaction, room, isBlocked, outcomes: [], hasRefused: false }
+  }
+
+  #runUnits(group: UnitGroup): void {
+    const { transaction, outcomes, room, isBlocked } = group
+    const nowMs = this.#now()
+    let taken = 0
+    for (const unit of this.#queue) {
+      if (outcomes.length === limits.commitUnitsMax) break
+      const bytes = transaction.bytes + unit.bytes
+      if (outcomes.length > 0 && bytes > limits.commitBytesMax) break
+      try {
+        if (isBlocked) throw new Refusal('STORE_FULL')
+        const roomBytes = unit.removes ? room.removalBytes : room.additionBytes
+        outcomes.push({ unit, value: transaction.run(unit.run, nowMs, roomBytes) })
+      } catch (error) {
+        outcomes.push({ unit, error })
+        group.hasRefused ||= error instanceof Refusal && error.code === 'STORE_FULL'
+      }
+      taken += 1
+      this.#queuedBytes -= unit.bytes
+    }
+    this.#queue.splice(0, taken)
+  }
+
+  /** Writes the group that has gathered. */
+  async #write(): Promise<void> {
+    const group = this.#gathering
+    if (group === null) return
+    this.#gathering = null
+    this.#writing = group
+    const { transaction, outcomes, room } = group
     let bytes = groupBytes
     try {
-      const transaction = new GroupTransaction(this.#repositories, this.#database, {
-        owner: this.#owner,
-        nowMs: this.#now(),
-      })
-      this.#runUnits(transaction, outcomes)
+      if (group.hasRefused) this.#refusedAtBytes = room.additionBytes
+      else if (transaction.bytes > 0) this.#refusedAtBytes = null
       bytes += transaction.bytes
       const writes = transaction.finish()
       if (writes.length > 0) {
@@ -188,40 +269,23 @@ export class Committer {
         this.#commits += 1
       }
       transaction.adopt()
-      const memories = transaction.changedMemories()
-      if (memories.length > 0) publish(() => this.#memoryListener(memories))
-      this.#settle(outcomes)
-      const { events } = transaction
-      if (events.length > 0) publish(() => this.#listener(events))
-      const jobs = transaction.changedJobs()
-      if (jobs.length > 0) publish(() => this.#jobListener(jobs))
+      this.#writing = null
+      this.#settleNext()
     } catch (error) {
-      this.#fail(outcomes, error, bytes)
+      this.#fail(error, bytes)
+      return
     }
+    const memories = transaction.changedMemories()
+    if (memories.length > 0) publish(() => this.#memoryListener(memories))
+    this.#settle(outcomes)
+    const { events } = transaction
+    if (events.length > 0) publish(() => this.#listener(events))
+    const jobs = transaction.changedJobs()
+    if (jobs.length > 0) publish(() => this.#jobListener(jobs))
   }
 
-  /** Takes units off the queue for as long as they fit, one at least. */
-  #runUnits(transaction: GroupTransaction, outcomes: Outcome[]): void {
-    const isBlocked = this.#database.freeBytes() < limits.diskRemovalBytesMin
-    const { additionBytes, removalBytes } = this.#room()
-    let hasRefused = false
-    for (const unit of this.#queue) {
-      if (outcomes.length === limits.commitUnitsMax) break
-      const bytes = transaction.bytes + unit.bytes
-      if (outcomes.length > 0 && bytes > limits.commitBytesMax) break
-      try {
-        if (isBlocked) throw new Refusal('STORE_FULL')
-        const roomBytes = unit.removes ? removalBytes : additionBytes
-        outcomes.push({ unit, value: transaction.run(unit.run, roomBytes) })
-      } catch (error) {
-        outcomes.push({ unit, error })
-        hasRefused ||= error instanceof Refusal && error.code === 'STORE_FULL'
-      }
-    }
-    this.#queue.splice(0, outcomes.length)
-    for (const { unit } of outcomes) this.#queuedBytes -= unit.bytes
-    if (hasRefused) this.#refusedAtBytes = additionBytes
-    else if (transaction.bytes > 0) this.#refusedAtBytes = null
+  #settleNext(): void {
+    this.#gathering?.transaction.settleOnCommitted()
   }
 
   /** Commits and flushes, or rejects where that does not come to an end. */
@@ -301,20 +365,25 @@ export class Committer {
     return { additionBytes: Math.min(additionBytes, removalBytes), removalBytes }
   }
 
-  #fail(outcomes: readonly Outcome[], error: unknown, bytes: number): void {
+  /** Of the group on its way to disk nothing is stored, so nothing of the one behind it may be. */
+  #fail(error: unknown, bytes: number): void {
+    const units = [this.#writing, this.#gathering].flatMap((group) =>
+      group === null ? [] : group.outcomes.map(({ unit }) => unit),
+    )
+    this.#writing = null
+    this.#gathering = null
     this.#usedBytes = Number.POSITIVE_INFINITY
     if (this.#database.isFull(error, bytes)) {
       this.#refusedAtBytes = this.#room().additionBytes
       const refusal = new Refusal('STORE_FULL')
-      for (const { unit } of outcomes) unit.reject(refusal)
+      for (const unit of units) unit.reject(refusal)
       return
     }
     // After a flush that failed the kernel may call pages clean that are not on disk.
     this.#failure = { error }
     const isStuck = error instanceof CommitStuck
     this.#failureListener({ path: this.#database.file, error, isStuck })
-    const units = [...outcomes.map(({ unit }) => unit), ...this.#queue.splice(0)]
-    for (const unit of units) unit.reject(error)
+    for (const unit of [...units, ...this.#queue.splice(0)]) unit.reject(error)
   }
 }
 

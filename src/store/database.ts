@@ -151,6 +151,9 @@ const { EDQUOT, EFBIG, ENOSPC } = constants.errno
 /** LMDB's MDB_MAP_FULL and the system's numbers. */
 const fullCodes: ReadonlySet<unknown> = new Set([-30_792, EDQUOT, EFBIG, ENOSPC])
 
+/** lmdb-js documents it, its types leave it out; see `apply`. */
+const startsAtOnce = { txnStartThreshold: 1 }
+
 export interface DatabaseOptions {
   readonly path: string
   readonly flush: boolean
@@ -192,6 +195,7 @@ export class Database implements Tables {
       noSync: !options.flush,
       // Else lmdb-js wraps each batch in one of its own, whose promise nobody can catch.
       eventTurnBatching: false,
+      ...startsAtOnce,
     })
     const tables = new Map<TableName, Table>()
     this.#root.transactionSync(() => {
@@ -224,12 +228,16 @@ export class Database implements Tables {
    */
   async apply(writes: readonly Write[]): Promise<void> {
     try {
-      await this.#root.batch(() => {
+      const committed = this.#root.batch(() => {
         for (const { table, key, value } of writes) {
           if (value === null) this.table(table).remove(key)
           else this.table(table).put(key, value)
         }
       })
+      // lmdb-js starts its thread in a `setImmediate`, up to 2 ms later under load, unless more than
+      // `txnStartThreshold` writes wait when another comes: this one, of nothing.
+      const started = this.#root.batch(() => undefined)
+      await Promise.all([committed, started])
     } catch (error) {
       throw await commitCause(error)
     }

@@ -48,6 +48,11 @@ export class Drafts<R extends object> {
     return draft.row
   }
 
+  /** The row as the last unit left it. */
+  find(number: number): R | null {
+    return this.#drafts.get(number)?.row ?? null
+  }
+
   add(number: number, row: R): void {
     this.#drafts.set(number, { row, base: null, unit: this.#unit })
     this.#found.push({ number, row: null })

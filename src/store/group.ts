@@ -12,14 +12,17 @@ import type { TenantRow } from './tenants.ts'
 
 /**
  * What the units of one group have come to: their writes, the rows that they change in place, and what all
- * of it takes. A unit that throws is taken back whole.
+ * of it takes. A unit that throws is taken back whole. Units see what is committed, and over it what the
+ * group before has come to while that is being written.
  */
 export class Group {
-  readonly nowMs: number
   readonly events: StoredEvent[] = []
   /** What is stored as the group sees it, sessions aside. */
   readonly rows: Repositories
   readonly #committed: Repositories
+  readonly #tables: Tables
+  /** Finished, and not committed yet. */
+  #before: Group | null
   readonly #overlay: Overlay
   readonly #sessions = new Drafts<SessionRow>()
   readonly #tenants = new Drafts<TenantRow>()
@@ -34,12 +37,13 @@ export class Group {
   /** Sessions whose removal may have begun; the overlay knows whether it has. */
   readonly #dropping = new Set<number>()
   #bytes = 0
-  #before = { events: 0, jobs: 0, memories: 0, bytes: 0 }
+  #marked = { events: 0, jobs: 0, memories: 0, bytes: 0 }
 
-  constructor(committed: Repositories, tables: Tables, nowMs: number) {
-    this.nowMs = nowMs
+  constructor(committed: Repositories, tables: Tables, before: Group | null) {
     this.#committed = committed
-    this.#overlay = new Overlay(tables)
+    this.#tables = tables
+    this.#before = before
+    this.#overlay = new Overlay(before === null ? tables : before.#overlay)
     this.rows = new Repositories(this.#overlay)
   }
 
@@ -53,7 +57,7 @@ export class Group {
     this.#overlay.mark()
     this.#sessions.mark()
     this.#tenants.mark()
-    this.#before = {
+    this.#marked = {
       events: this.events.length,
       jobs: this.#storedJobs.length,
       memories: this.#changedMemories.length,
@@ -67,10 +71,10 @@ export class Group {
     this.#tenants.undo()
     this.#jobs.clear()
     this.#lastBuffers.clear()
-    this.events.length = this.#before.events
-    this.#storedJobs.length = this.#before.jobs
-    this.#changedMemories.length = this.#before.memories
-    this.#bytes = this.#before.bytes
+    this.events.length = this.#marked.events
+    this.#storedJobs.length = this.#marked.jobs
+    this.#changedMemories.length = this.#marked.memories
+    this.#bytes = this.#marked.bytes
   }
 
   /** Everything to be written, each row once. */
@@ -83,6 +87,12 @@ export class Group {
     }
     for (const { row } of this.#tenants.values()) this.free([tenants.write(row)])
     return this.#overlay.writes()
+  }
+
+  /** The group before is on disk and adopted. */
+  settleOnCommitted(): void {
+    this.#before = null
+    this.#overlay.rebase(this.#tables)
   }
 
   /** After the flush: the drafts become what readers see. */
@@ -125,7 +135,7 @@ export class Group {
   }
 
   tenant(tenant: number): TenantRow {
-    const row = this.#tenants.open(tenant, () => this.#committed.tenants.get(tenant))
+    const row = this.#tenants.open(tenant, () => this.rows.tenants.get(tenant))
     assert(row !== null, 'a tenant that has stored nothing has a row of zeros')
     return row
   }
@@ -214,6 +224,14 @@ export class Group {
   }
 
   #readSession(number: number): SessionRow | null {
+    const before = this.#before
+    if (before === null) return this.#readCommitted(number)
+    if (before.#isGone(number)) return null
+    if (before.#dropping.has(number)) this.#dropping.add(number)
+    return before.#sessions.find(number) ?? this.#readCommitted(number)
+  }
+
+  #readCommitted(number: number): SessionRow | null {
     const { sessions } = this.#committed
     const found = sessions.get(number)
     if (found !== null) return found

@@ -8,11 +8,12 @@ interface Step {
 }
 
 /**
- * The writes of a group, by table and key, over what is committed: what a unit reads here has the changes
- * of the units before it. Each key is written once, however often the group has changed it.
+ * The writes of a group, by table and key, over what is committed, or over the group before while that is
+ * being written: what a unit reads here has the changes of the units before it. Each key is written once,
+ * however often the group has changed it.
  */
 export class Overlay implements Tables {
-  readonly #base: Tables
+  #base: Tables
   readonly #tables = new Map<TableName, OverlayTable>()
   /** Since the last `mark`. */
   readonly #steps: Step[] = []
@@ -27,6 +28,12 @@ export class Overlay implements Tables {
     const table = new OverlayTable(this.#base.table(name))
     this.#tables.set(name, table)
     return table
+  }
+
+  /** Tables that hold the same as those so far: what lay between them is committed. */
+  rebase(base: Tables): void {
+    this.#base = base
+    for (const [name, table] of this.#tables) table.rebase(base.table(name))
   }
 
   set(write: Write): void {
@@ -61,9 +68,13 @@ export class Overlay implements Tables {
 class OverlayTable implements TableReader {
   /** By the key's bytes as text. */
   readonly pending = new Map<string, Write>()
-  readonly #base: TableReader
+  #base: TableReader
 
   constructor(base: TableReader) {
+    this.#base = base
+  }
+
+  rebase(base: TableReader): void {
     this.#base = base
   }
 

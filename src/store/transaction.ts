@@ -40,7 +40,8 @@ import {
 export interface TransactionOptions {
   /** A transaction that is not the owner's can put API keys alone: the rest is cached by the owner. */
   readonly owner: boolean
-  readonly nowMs: number
+  /** Finished, and not committed yet; null where all is. */
+  readonly before: GroupTransaction | null
 }
 
 /**
@@ -48,15 +49,18 @@ export interface TransactionOptions {
  * those before them did; nothing of it is seen outside before `adopt`. A unit that throws is undone.
  */
 export class GroupTransaction implements Transaction {
-  readonly nowMs: number
   readonly #group: Group
   readonly #owner: boolean
+  #nowMs = 0
   #running = false
 
-  constructor(committed: Repositories, tables: Tables, { owner, nowMs }: TransactionOptions) {
-    this.nowMs = nowMs
+  constructor(committed: Repositories, tables: Tables, { owner, before }: TransactionOptions) {
     this.#owner = owner
-    this.#group = new Group(committed, tables, nowMs)
+    this.#group = new Group(committed, tables, before === null ? null : before.#group)
+  }
+
+  get nowMs(): number {
+    return this.#nowMs
   }
 
   /** Of all units, in order. */
@@ -83,8 +87,9 @@ export class GroupTransaction implements Transaction {
    * Runs a unit to its end or not at all. Throws what the unit throws, and Refusal `STORE_FULL` where
    * the group would then take more than `roomBytes`.
    */
-  run<T>(unit: (transaction: Transaction) => T, roomBytes: number): T {
+  run<T>(unit: (transaction: Transaction) => T, nowMs: number, roomBytes: number): T {
     const group = this.#group
+    this.#nowMs = nowMs
     const { bytes } = group
     group.mark()
     this.#running = true
@@ -105,6 +110,11 @@ export class GroupTransaction implements Transaction {
   /** Everything to be written, each row that was changed once. */
   finish(): Write[] {
     return this.#group.finish()
+  }
+
+  /** What came before is on disk and adopted. */
+  settleOnCommitted(): void {
+    this.#group.settleOnCommitted()
   }
 
   /** After the flush: what was changed becomes what readers see. */
