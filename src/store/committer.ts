@@ -245,7 +245,6 @@ export class Committer {
         group.hasRefused ||= error instanceof Refusal && error.code === 'STORE_FULL'
       }
       taken += 1
-      this.#queuedBytes -= unit.bytes
     }
     this.#queue.splice(0, taken)
   }
@@ -257,6 +256,7 @@ export class Committer {
     this.#gathering = null
     this.#writing = group
     const { transaction, outcomes, room } = group
+    for (const { unit } of outcomes) this.#queuedBytes -= unit.bytes
     let bytes = groupBytes
     try {
       if (group.hasRefused) this.#refusedAtBytes = room.additionBytes
@@ -370,6 +370,7 @@ export class Committer {
     const units = [this.#writing, this.#gathering].flatMap((group) =>
       group === null ? [] : group.outcomes.map(({ unit }) => unit),
     )
+    for (const { unit } of this.#gathering?.outcomes ?? []) this.#queuedBytes -= unit.bytes
     this.#writing = null
     this.#gathering = null
     this.#usedBytes = Number.POSITIVE_INFINITY
