@@ -26,8 +26,8 @@ interface LimitRow {
 /** By batch: how many connections serve it best, and what is asked of it. */
 const batches = [
   { records: 10_000, connections: 12, overParse: 2.2, overInflux: 5 },
-  { records: 1_000, connections: 64, overParse: 1.7, overInflux: 5 },
-  { records: 100, connections: 64, overParse: 0.5, overInflux: 2.2 },
+  { records: 1_000, connections: 96, overParse: 1.7, overInflux: 5 },
+  { records: 100, connections: 128, overParse: 0.5, overInflux: 2.2 },
 ] as const
 const largest = batches[0]
 /** Half a megabyte each, which a server that holds all of them at once has to bear. */

@@ -275,8 +275,10 @@ export const limits = {
   workerHeapMiBMax: 448,
   /** A body up to this is scanned on the main thread, where it can be. */
   inPlaceBodyBytesMax: 128 * KiB,
-  /** What is scanned there in one turn of the event loop may take so long, then workers get the rest. */
-  inPlaceTurnMs: 5,
+  /** What is scanned there in one turn of the event loop takes about so long, the rest waits for the next. */
+  inPlaceTurnMs: 1,
+  /** Where that will take longer than this, workers get what comes. */
+  inPlaceWaitMsMax: 20,
   /** Several that become one cost so much less that they may take longer. */
   runsTurnMs: 20,
   /** A body up to this goes to a worker as a copy, so that a worker's death does not take it along. */

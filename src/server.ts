@@ -104,7 +104,7 @@ async function startParts(
   const sessions = new SessionService({ store, pool, clock, log, metrics })
   stops.unshift(() => sessions.close())
   const idempotency = new IdempotentUploads({ store, clock })
-  const uploads = new UploadService({ sessions, decoder, idempotency, clock, metrics, log })
+  const uploads = new UploadService({ store, sessions, decoder, idempotency, clock, metrics, log })
   const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
   const aggregates = new RecordAggregator({ store, pool, workers: config.workers })

@@ -1,5 +1,5 @@
 import { limits } from '../limits.ts'
-import type { SessionRow } from '../store/interfaces.ts'
+import type { SessionRow, Store } from '../store/interfaces.ts'
 import type { UploadAnswer } from './batch.ts'
 
 /** An upload that waits for the end of this turn of the event loop. */
@@ -9,36 +9,49 @@ export interface GatheredUpload {
   readonly reject: (reason: unknown) => void
 }
 
+/** What of the store it goes by. */
+export type WriteTimes = Pick<Store, 'isWriting' | 'onBeforeWrite'>
+
 interface Gathering {
   readonly session: SessionRow
   readonly uploads: GatheredUpload[]
   bytes: number
+  /** It has let a group of the store go without it. */
+  hasWaited: boolean
 }
 
 /**
- * Small uploads of a session that come in one turn of the event loop, to go on together: all that the
- * sockets have brought has come by its end, and who comes alone loses microseconds.
+ * Small uploads of a session, to go on together: those that come in one turn of the event loop, or while
+ * the store is writing, because none of them could be on disk before that has ended. As many as fill a batch
+ * go on at once; what is left over after them lets one group of the store go without it, because a batch of
+ * two parts is written twice and put together by a worker. Who comes alone loses microseconds.
  */
 export class UploadGathering {
+  readonly #store: WriteTimes
   readonly #onEnd: (session: SessionRow, uploads: readonly GatheredUpload[]) => void
   readonly #open = new Map<number, Gathering>()
+  /** Sessions of which so many came that some went on, since the last group of the store. */
+  readonly #busy = new Set<number>()
 
-  constructor(onEnd: (session: SessionRow, uploads: readonly GatheredUpload[]) => void) {
+  constructor(
+    store: WriteTimes,
+    onEnd: (session: SessionRow, uploads: readonly GatheredUpload[]) => void,
+  ) {
+    this.#store = store
     this.#onEnd = onEnd
+    store.onBeforeWrite(() => this.#beforeWrite())
   }
 
-  join(session: SessionRow, bytes: Uint8Array): Promise<UploadAnswer> {
+  /** `uploadsMax` of them go on at once. */
+  join(session: SessionRow, bytes: Uint8Array, uploadsMax: number): Promise<UploadAnswer> {
     return new Promise((resolve, reject) => {
-      let gathering = this.#open.get(session.number)
-      if (gathering === undefined) {
-        gathering = { session, uploads: [], bytes: 0 }
-        this.#open.set(session.number, gathering)
-        setImmediate(() => this.end(session.number))
-      }
+      const gathering = this.#open.get(session.number) ?? this.#begin(session)
       gathering.uploads.push({ bytes, resolve, reject })
       gathering.bytes += bytes.byteLength
-      const isFull = gathering.uploads.length === limits.runUploadsMax
-      if (isFull || gathering.bytes >= limits.runBytesMax) this.end(session.number)
+      const isFull = gathering.uploads.length >= Math.min(uploadsMax, limits.runUploadsMax)
+      if (!isFull && gathering.bytes < limits.runBytesMax) return
+      this.#busy.add(session.number)
+      this.end(session.number)
     })
   }
 
@@ -48,5 +61,32 @@ export class UploadGathering {
     if (gathering === undefined) return
     this.#open.delete(session)
     this.#onEnd(gathering.session, gathering.uploads)
+  }
+
+  #begin(session: SessionRow): Gathering {
+    const gathering: Gathering = { session, uploads: [], bytes: 0, hasWaited: false }
+    this.#open.set(session.number, gathering)
+    this.#endUnlessWriting(gathering)
+    return gathering
+  }
+
+  #beforeWrite(): void {
+    for (const [session, gathering] of [...this.#open]) {
+      if (gathering.hasWaited || !this.#busy.has(session)) {
+        this.end(session)
+        continue
+      }
+      gathering.hasWaited = true
+      this.#endUnlessWriting(gathering)
+    }
+    this.#busy.clear()
+  }
+
+  /** At the end of the turn, unless the store will then tell when. */
+  #endUnlessWriting(gathering: Gathering): void {
+    setImmediate(() => {
+      const { number } = gathering.session
+      if (this.#open.get(number) === gathering && !this.#store.isWriting) this.end(number)
+    })
   }
 }

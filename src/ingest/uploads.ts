@@ -15,7 +15,7 @@ import { jobStarted } from './job-report.ts'
 import { keepContent, withOwnContent } from './own-content.ts'
 import { batchName } from './session-report.ts'
 import type { SessionService } from './sessions.ts'
-import { type GatheredUpload, UploadGathering } from './upload-gathering.ts'
+import { type GatheredUpload, UploadGathering, type WriteTimes } from './upload-gathering.ts'
 
 /** A body as the front door hands it over: a buffer that is not shared is transferred to a worker. */
 export interface UploadInput {
@@ -86,9 +86,10 @@ export class UploadService {
   readonly #log: Logger
   /** The last upload of each session that has not entered its batch yet. */
   readonly #tails = new Map<number, Promise<void>>()
-  readonly #gathering = new UploadGathering((session, uploads) => this.#endRun(session, uploads))
+  readonly #gathering: UploadGathering
 
   constructor(services: {
+    store: WriteTimes
     sessions: SessionService
     decoder: Decoder
     idempotency: IdempotentUploads
@@ -96,6 +97,9 @@ export class UploadService {
     metrics: Metrics
     log: Logger
   }) {
+    this.#gathering = new UploadGathering(services.store, (session, uploads) =>
+      this.#endRun(session, uploads),
+    )
     this.#sessions = services.sessions
     this.#decoder = services.decoder
     this.#idempotency = services.idempotency
@@ -120,7 +124,8 @@ export class UploadService {
     if (key === null || !this.#idempotency.knows(session, key)) {
       const batcher = this.#sessions.batcherForUpload(session)
       if (batcher.gathers && this.#mayGather(session, input, options)) {
-        return this.#gathering.join(session, new Uint8Array(input.buffer, 0, input.byteLength))
+        const bytes = new Uint8Array(input.buffer, 0, input.byteLength)
+        return this.#gathering.join(session, bytes, batcher.room.uploads)
       }
     }
     this.#gathering.end(session.number)
@@ -145,12 +150,10 @@ export class UploadService {
     const wireBytes = input.byteLength
     const passage = { session, wireBytes, uploads: 1, arrivedAtMs, options }
     const upload = decodeUpload(session, input, 'upload', key !== null)
-    const inPlace = this.#decoder.decodeInPlace(upload)
-    if (inPlace !== null && !this.#tails.has(session.number)) {
-      return this.#admit(passage, inPlace, null, this.#clock.now() - arrivedAtMs)
+    const decoded = this.#decoder.decode(upload)
+    if (!(decoded instanceof Promise) && !this.#tails.has(session.number)) {
+      return this.#admit(passage, decoded, null, this.#clock.now() - arrivedAtMs)
     }
-    const decoded =
-      inPlace === null ? this.#decoder.decodeByWorker(upload) : Promise.resolve(inPlace)
     const { verdict, admitted } = await this.#inOrder(passage, ownVerdict(session, upload, decoded))
     if (verdict.kind === 'refused') throw this.#refusal(session, verdict)
     if (admitted === null) throw new Error('an upload body is never a control message')
@@ -377,10 +380,11 @@ function inputOf({ bytes }: GatheredUpload): UploadInput {
 function ownVerdict(
   session: SessionRow,
   upload: DecodeUpload,
-  decoded: Promise<DecodeVerdict>,
+  decoded: DecodeVerdict | Promise<DecodeVerdict>,
 ): Promise<DecodeVerdict> {
-  if (session.type === 'telemetry') return decoded
-  return decoded.then((verdict) => withOwnContent(verdict, session, upload))
+  const verdict = Promise.resolve(decoded)
+  if (session.type === 'telemetry') return verdict
+  return verdict.then((own) => withOwnContent(own, session, upload))
 }
 
 /** How many of the first bring so many records or more, or all of them. */

@@ -74,6 +74,7 @@ export class Committer {
   #listener: (events: readonly StoredEvent[]) => void = () => {}
   #jobListener: (jobs: readonly JobRow[]) => void = () => {}
   #memoryListener: (changes: readonly MemoryChange[]) => void = () => {}
+  #beforeWriteListener: () => void = () => {}
   #failureListener: (failure: StoreFailure) => void = () => {}
   #working: Promise<void> | null = null
   /** What is on its way to disk, and what gathers behind it. */
@@ -144,6 +145,15 @@ export class Committer {
     this.#memoryListener = listener
   }
 
+  /** As `Store.isWriting`. */
+  get isWriting(): boolean {
+    return this.#writing !== null
+  }
+
+  onBeforeWrite(listener: () => void): void {
+    this.#beforeWriteListener = listener
+  }
+
   onFailure(listener: (failure: StoreFailure) => void): void {
     this.#failureListener = listener
   }
@@ -184,9 +194,12 @@ export class Committer {
   async #work(): Promise<void> {
     // What is committed in the same turn of the event loop goes into the same transaction.
     await Promise.resolve()
-    while (this.#queue.length > 0 || this.#gathering !== null) {
+    for (;;) {
+      publish(this.#beforeWriteListener)
       this.#fill()
-      await this.#write()
+      const group = this.#gathering
+      if (group === null) break
+      await this.#write(group)
     }
     this.#working = null
   }
@@ -250,9 +263,7 @@ export class Committer {
   }
 
   /** Writes the group that has gathered. */
-  async #write(): Promise<void> {
-    const group = this.#gathering
-    if (group === null) return
+  async #write(group: UnitGroup): Promise<void> {
     this.#gathering = null
     this.#writing = group
     const { transaction, outcomes, room } = group

@@ -399,6 +399,13 @@ export interface Store {
    * a listener that ends the process leaves nothing behind that speaks for the store. One listener.
    */
   onFailure(listener: (failure: StoreFailure) => void): void
+  /** Whether a group of units is on its way to disk, so that what is committed now waits for its end. */
+  readonly isWriting: boolean
+  /**
+   * Called when the next group is about to go, also where there is none yet: what is committed then goes
+   * with it. One listener.
+   */
+  onBeforeWrite(listener: () => void): void
   /** Writes are refused for want of room, and none has been freed since. Cheap to ask, statistics are not. */
   readonly isFull: boolean
   statistics(): StoreStatistics

@@ -96,6 +96,14 @@ class LmdbStore extends Repositories implements Store {
     this.#committer.onFailure(listener)
   }
 
+  onBeforeWrite(listener: () => void): void {
+    this.#committer.onBeforeWrite(listener)
+  }
+
+  get isWriting(): boolean {
+    return this.#committer.isWriting
+  }
+
   counts(tenant: number): TenantCounts {
     const { memories, searches, operations } = this.tenants.get(tenant)
     return { memories, searches, operations }

@@ -88,6 +88,42 @@ test('a small body of plain records is decoded in place, anything else by a work
   assert.deepEqual(taskSizes, [1, 1, 1])
 })
 
+test('small uploads that come together take turns of the event loop, or workers where many wait', async (t) => {
+  const { decoder } = open(t)
+  let turns = 0
+  let hasEnded = false
+  const count = () => {
+    turns += 1
+    if (!hasEnded) setImmediate(count)
+  }
+  setImmediate(count)
+  const records = Array.from({ length: 200 }, (_, index) => 900 + index)
+  const decoding = records.map((each) =>
+    decoder.decode(uploadOf('telemetry', telemetryDocument(each))),
+  )
+  assert.ok(!(decoding[0] instanceof Promise))
+  assert.ok(decoding.at(-1) instanceof Promise)
+  const verdicts = await Promise.all(decoding)
+  hasEnded = true
+  assert.deepEqual(
+    verdicts.map((verdict) => verdict.kind === 'accepted' && verdict.received),
+    records,
+  )
+  assert.ok(turns > 1, `${turns} turns`)
+})
+
+test('what waits for its turn is decoded when the decoder closes', async (t) => {
+  const { decoder, taskSizes } = open(t)
+  const decoding = Array.from({ length: 40 }, () =>
+    decoder.decode(uploadOf('telemetry', telemetryDocument(1_000))),
+  )
+  await decoder.close()
+  const verdicts = await Promise.all(decoding)
+  assert.ok(verdicts.every(({ kind }) => kind === 'accepted'))
+  assert.ok(taskSizes.length < 40)
+  await assert.rejects(async () => decoder.decode(telemetry(1)), { code: 'SHUTTING_DOWN' })
+})
+
 test('a lone upload goes at once, by itself', async (t) => {
   const { decoder, taskSizes } = open(t)
   const decoding = decoder.decode(telemetry(10))
@@ -143,7 +179,7 @@ test('a full queue refuses with SATURATED and the rest is still decoded', async 
     decoder.decode(telemetry(1)),
   )
   assert.equal(decoder.waitingUploads, limits.decodeQueueUploadsMax)
-  await assert.rejects(decoder.decode(telemetry(1)), { code: 'SATURATED' })
+  await assert.rejects(async () => decoder.decode(telemetry(1)), { code: 'SATURATED' })
   const verdicts = await Promise.all(decoding)
   assert.ok(verdicts.every(({ kind }) => kind === 'accepted'))
 })
@@ -156,7 +192,7 @@ test('a worker that dies takes nothing along but the upload that killed it', asy
   const shared = Array.from({ length: 10 }, (_, index) =>
     decoder.decode(index === 4 ? bad : telemetry(2, index)),
   )
-  const refusal = assert.rejects(shared[4] ?? Promise.resolve(), {
+  const refusal = assert.rejects(async () => shared[4], {
     name: 'Refusal',
     code: 'WORKER_FAILED',
     status: 503,
@@ -181,7 +217,9 @@ test('an upload whose worker fails by chance is decoded again, unless it was alo
   for (const verdict of await Promise.all([...busy, ...shared])) {
     assert.equal(verdict.kind, 'accepted')
   }
-  await assert.rejects(decoder.decode(marked('throw', 'always')), { code: 'WORKER_FAILED' })
+  await assert.rejects(async () => decoder.decode(marked('throw', 'always')), {
+    code: 'WORKER_FAILED',
+  })
 })
 
 test('a large upload goes alone by transfer and is refused at once', async (t) => {
@@ -190,7 +228,7 @@ test('a large upload goes alone by transfer and is refused at once', async (t) =
   const { decoder, taskSizes } = open(t, 1, faultyWorkerFile)
   const busy = [decoder.decode(telemetry(1)), decoder.decode(telemetry(1))]
   const large = marked('throw', 'always', limits.copiedBodyBytesMax)
-  const refusal = assert.rejects(decoder.decode(large), { code: 'WORKER_FAILED' })
+  const refusal = assert.rejects(async () => decoder.decode(large), { code: 'WORKER_FAILED' })
   const others = Array.from({ length: 4 }, () => decoder.decode(telemetry(1)))
   await Promise.all([...busy, refusal, ...others])
   assert.equal(large.body.byteLength, 0)
@@ -230,7 +268,7 @@ test('close finishes what waits, refuses what comes and may be called again', as
   const decoding = Array.from({ length: 200 }, (_, seed) => decoder.decode(telemetry(20, seed)))
   const closing = decoder.close()
   assert.equal(decoder.close(), closing)
-  await assert.rejects(decoder.decode(telemetry(1)), { code: 'SHUTTING_DOWN' })
+  await assert.rejects(async () => decoder.decode(telemetry(1)), { code: 'SHUTTING_DOWN' })
   for (const verdict of await Promise.all(decoding)) assert.equal(verdict.kind, 'accepted')
   await closing
   assert.equal(decoder.tasksInFlight, 0)
@@ -240,6 +278,6 @@ test('a closed pool fails its uploads instead of leaving them', async () => {
   const pool = new WorkerPool({ workers: 1 })
   const decoder = new Decoder(pool, 1)
   await pool.close()
-  await assert.rejects(decoder.decode(telemetry(1)), { code: 'SHUTTING_DOWN' })
+  await assert.rejects(async () => decoder.decode(telemetry(1)), { code: 'SHUTTING_DOWN' })
   await decoder.close()
 })

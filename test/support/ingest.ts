@@ -76,7 +76,7 @@ export async function openIngest(
   const decoder = new Decoder(pool, 2)
   const sessions = new SessionService({ store, pool, clock, log, metrics })
   const idempotency = new IdempotentUploads({ store, clock })
-  const uploads = new UploadService({ sessions, decoder, idempotency, clock, metrics, log })
+  const uploads = new UploadService({ store, sessions, decoder, idempotency, clock, metrics, log })
   const deadLetters = new DeadLetterService({ store, pool, sessions, log })
   const records = new RecordReader({ store, pool })
   const aggregates = new RecordAggregator({ store, pool, workers: 2 })
