@@ -411,6 +411,9 @@ export const limits = {
   replaysPerTurnMax: 128,
   /** Writes to subscribers in one turn: a write takes 5 to 10 µs, and nothing else happens meanwhile. */
   deliveriesPerTurnMax: 1_000,
+  /** A pass over all who are live that takes so long is followed by a rest of about as long, so long at most. */
+  fanOutPassMsMin: 1,
+  fanOutRestMsMax: 5,
   /**
    * Events of one transaction times topics of their tenant that are looked at in one turn, and the time
    * for it: 0.3 µs each, 100 µs where a filter meets a long array. Past it they are read from the log.

@@ -6,7 +6,7 @@ const nothing: Page = { events: [], through: 0 }
 
 /**
  * A feed that somebody listens to. What is published is put into batches of one write each, and all
- * who are live get the same batch, before the next one is made.
+ * who are live get the same batch, in one pass over them, before the next one is made.
  */
 export class Topic<S> {
   readonly all = new Set<S>()
@@ -14,6 +14,10 @@ export class Topic<S> {
   readonly live = new Set<S>()
   /** Pages of the log by the position that they follow, for as long as a turn takes. */
   readonly pages = new Map<number, Page>()
+  /** Spent on the pass under way. */
+  passMs = 0
+  /** After a long pass what is published gathers for a while. */
+  isResting = false
   #fresh: StoredEvent[] = []
   #freshBytes = 0
   #batch = nothing
@@ -24,6 +28,11 @@ export class Topic<S> {
   #settled = 0
 
   constructor(readonly feed: Feed) {}
+
+  /** Not all who are live have had the batch. */
+  get isInPass(): boolean {
+    return this.#waiting !== null
+  }
 
   get hasMore(): boolean {
     return this.#waiting !== null || this.#fresh.length > 0
@@ -60,18 +69,17 @@ export class Topic<S> {
     this.#endBatch()
   }
 
-  /** Who gets the batch next; null where everybody has had everything. */
+  /** Who gets the batch next, the first of a new pass where none is under way; null at its end. */
   next(): S | null {
-    for (;;) {
-      if (this.#waiting === null) {
-        if (this.#fresh.length === 0) return null
-        this.#takeBatch()
-      }
-      const step = this.#waiting?.next()
-      if (step?.done === false) return step.value
-      this.#settled = this.#batch.through
-      this.#endBatch()
+    if (this.#waiting === null) {
+      if (this.#fresh.length === 0) return null
+      this.#takeBatch()
     }
+    const step = this.#waiting?.next()
+    if (step?.done === false) return step.value
+    this.#settled = this.#batch.through
+    this.#endBatch()
+    return null
   }
 
   #takeBatch(): void {
