@@ -246,3 +246,38 @@ test('more than may wait for its turn is read from the log, and nothing is misse
   const all = ingest.store.events.ofSession(0, session.number, 0, 1_000)
   for (const { events } of readers) assertContinuous(events, all)
 })
+
+test('after a long pass what is published gathers, and nothing of it is lost', async (t) => {
+  const ingest = await openIngest(t)
+  const session = await ingest.sessions.start(tester, { sessionType: 'telemetry', batchSize: 1 })
+  const passMs = 2 * limits.fanOutRestMsMax
+  const begins: number[] = []
+  const names: string[] = []
+  const subscription = ingest.hub.subscribe({
+    tenant: 0,
+    session: session.number,
+    after: ingest.store.events.last(0),
+    deliver: (events) => {
+      begins.push(performance.now())
+      names.push(...events.map(({ name }) => name))
+      while (performance.now() < (begins.at(-1) ?? 0) + passMs);
+      return true
+    },
+    onEnd: () => {},
+  })
+  // Its first turn finds nothing in the log, so that it is live.
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  const published = Array.from({ length: 20 }, (_, index) => `event ${index}`)
+  for (const name of published) {
+    await ingest.store.commit((tx) => tx.appendEvent(0, session.number, name, {}))
+  }
+  const count = async () => (names.length < published.length ? undefined : names.length)
+  await eventually(count, 'what was published')
+  assert.deepEqual(names, published)
+  subscription.close()
+  assert.ok(begins.length > 1)
+  for (const [index, beginMs] of begins.slice(1).entries()) {
+    // A timer may be early by a millisecond.
+    assert.ok(beginMs - (begins[index] ?? 0) >= passMs + limits.fanOutRestMsMax - 1)
+  }
+})
