@@ -306,6 +306,11 @@ export const limits = {
   /** One transaction's bytes: LMDB holds them as dirty pages until the commit. */
   commitBytesMax: 24 * MiB,
   commitUnitsMax: 4_096,
+  /** After a commit of so many bytes the pages that the next two may take are made ready. */
+  readyCommitBytesMin: 8 * MiB,
+  /** The file is made longer by so much at a time, and read in such slices. */
+  readyStepBytes: 64 * MiB,
+  readySliceBytes: MiB,
   /** Units that wait for their transaction. */
   commitQueueUnitsMax: 65_536,
   commitQueueBytesMax: 128 * MiB,

@@ -11,7 +11,9 @@ import {
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { type Database as LmdbDatabase, open, type RootDatabase } from 'lmdb'
+import { limits } from '../limits.ts'
 import { makeFolder } from './folders.ts'
+import { ReadyPages } from './ready-pages.ts'
 
 /** A key and its value, copied out. */
 export interface Entry {
@@ -100,6 +102,7 @@ interface PageCounts {
 }
 
 interface EnvironmentStats extends PageCounts {
+  readonly lastPageNumber: number
   readonly root: PageCounts
   readonly free: PageCounts
 }
@@ -170,6 +173,9 @@ export class Database implements Tables {
   readonly #flush: boolean
   /** A descriptor of the file beside LMDB's: a failed writeback is told once to each that is open. */
   readonly #witness: number
+  readonly #ready: ReadyPages
+  /** Of the last commit. */
+  #bytes = 0
 
   /** Throws where the folder cannot be made or holds something that is not an LMDB environment. */
   constructor(options: DatabaseOptions) {
@@ -210,6 +216,7 @@ export class Database implements Tables {
     // They hold the secret of the tickets and the digests of the keys.
     if (isNew) for (const file of files) chmodSync(file, 0o600)
     this.#witness = openSync(this.file, 'r')
+    this.#ready = new ReadyPages(this.file)
   }
 
   table(name: TableName): Table {
@@ -227,11 +234,17 @@ export class Database implements Tables {
    * promise resolves. Rejects with the cause, whose `code` is LMDB's or the system's number.
    */
   async apply(writes: readonly Write[]): Promise<void> {
+    if (this.#bytes >= limits.readyCommitBytesMin) this.#makeReady()
+    this.#bytes = 0
     try {
       const committed = this.#root.batch(() => {
         for (const { table, key, value } of writes) {
-          if (value === null) this.table(table).remove(key)
-          else this.table(table).put(key, value)
+          if (value === null) {
+            this.table(table).remove(key)
+          } else {
+            this.table(table).put(key, value)
+            this.#bytes += value.byteLength
+          }
         }
       })
       // lmdb-js starts its thread in a `setImmediate`, up to 2 ms later under load, unless more than
@@ -241,6 +254,13 @@ export class Database implements Tables {
     } catch (error) {
       throw await commitCause(error)
     }
+  }
+
+  /** For the next two commits: this one takes what the one before has left. Nothing is being written. */
+  #makeReady(): void {
+    const { lastPageNumber, pageSize } = this.#root.getStats() as EnvironmentStats
+    const end = (lastPageNumber + 1) * pageSize
+    this.#ready.prepare(end, 3 * this.#bytes, (change) => this.exclusively(change))
   }
 
   /**
@@ -298,6 +318,7 @@ export class Database implements Tables {
 
   async close(): Promise<void> {
     closeSync(this.#witness)
+    await this.#ready.close()
     if (!this.#flush) await this.#sync()
     await this.#root.close()
   }

@@ -1,0 +1,71 @@
+import { close, fstatSync, ftruncateSync, openSync, read } from 'node:fs'
+import { limits } from '../limits.ts'
+
+const { readyStepBytes, readySliceBytes } = limits
+
+/**
+ * Pages of memory that the kernel has ready for the part of a file that comes next. To find one for each
+ * 4 KiB is most of what a large write takes, 45 of 60 ms for 20 MB on a virtual machine, and it is on the
+ * way of a commit. So while one is under way another thread reads what the next will write: the file is
+ * made longer by a hole, which takes no room on the disk and which reading fills with pages of zeros.
+ */
+export class ReadyPages {
+  readonly #descriptor: number
+  #readyTo = 0
+  #work: Promise<void> | null = null
+  #isClosed = false
+
+  constructor(file: string) {
+    this.#descriptor = openSync(file, 'r+')
+  }
+
+  /**
+   * Makes the `bytes` ready that follow `end`, where the file is in use up to there. `exclusively` keeps
+   * every other writer out while the file is made longer, or it could be made shorter.
+   */
+  prepare(end: number, bytes: number, exclusively: (change: () => void) => void): void {
+    if (this.#work !== null || this.#isClosed) return
+    this.#readyTo = Math.max(this.#readyTo, end)
+    if (this.#readyTo >= end + bytes / 2) return
+    const to = end + bytes
+    try {
+      if (fstatSync(this.#descriptor).size < to) exclusively(() => this.#lengthen(to))
+    } catch {
+      // A bound on the length of files, say. Whether it is one for LMDB too, its writes will tell.
+      this.#isClosed = true
+      return
+    }
+    this.#work = this.#readTo(to).finally(() => {
+      this.#work = null
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#work
+    await new Promise((resolve) => close(this.#descriptor, resolve))
+  }
+
+  #lengthen(to: number): void {
+    if (fstatSync(this.#descriptor).size >= to) return
+    ftruncateSync(this.#descriptor, Math.ceil(to / readyStepBytes) * readyStepBytes)
+  }
+
+  /** Never rejects: where it cannot be read, the write will say why or be slow. */
+  async #readTo(to: number): Promise<void> {
+    const slice = Buffer.allocUnsafeSlow(readySliceBytes)
+    while (this.#readyTo < to && !this.#isClosed) {
+      const bytes = await this.#read(slice, Math.min(slice.length, to - this.#readyTo))
+      if (bytes === 0) return
+      this.#readyTo += bytes
+    }
+  }
+
+  #read(slice: Buffer, bytes: number): Promise<number> {
+    return new Promise((resolve) => {
+      read(this.#descriptor, slice, 0, bytes, this.#readyTo, (error, done) => {
+        resolve(error === null ? done : 0)
+      })
+    })
+  }
+}
