@@ -31,7 +31,7 @@ const laterWarmUpMs = 300
 const roundMs = 2_000
 const quickUploads = 4
 /** Far beyond what the time allows. */
-const uploadsMax = 1_000_000
+const uploadsMax = 10_000_000
 const filledUploads = 1_000
 const filledConnections = 8
 const filledMsMax = 120_000
