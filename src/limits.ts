@@ -560,6 +560,8 @@ export const limits = {
   /** Small uploads or messages that come together become one of so many, of about so many bytes, at most. */
   runUploadsMax: 2_048,
   runBytesMax: 256 * KiB,
+  /** Sessions whose small uploads gather over a group of the store; where there are more, over a turn. */
+  gatheringsHeldMax: 8,
   /** What a message takes beside its bytes while it is under way, for the budget of bodies. */
   webSocketMessageOverheadBytes: 1 * KiB,
   peekedMessageBytesMax: 4 * KiB,

