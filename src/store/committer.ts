@@ -228,8 +228,9 @@ export class Committer {
   /** Null where the bounds are so near that the next group has to wait for what this one leaves. */
   #openGroup(): UnitGroup | null {
     const before = this.#writing?.transaction ?? null
-    const isBlocked = this.#database.freeBytes() < limits.diskRemovalBytesMin
-    const room = this.#room()
+    const freeBytes = this.#database.freeBytes()
+    const isBlocked = freeBytes < limits.diskRemovalBytesMin
+    const room = this.#room(freeBytes)
     if (before !== null) {
       const writtenBytes = before.bytes + groupBytes
       room.additionBytes -= writtenBytes
@@ -334,12 +335,12 @@ export class Committer {
    * What a group may add. LMDB as lmdb-js has changed it grows its map past any size, so the bound is
    * kept here. Counting pages takes 60 µs, so far from the bound the sum of what was added has to do.
    */
-  #room(): Room {
+  #room(freeBytes = this.#database.freeBytes()): Room {
     if (this.#maxBytes - this.#usedBytes < nearlyFullBytes + this.#keptBytes) {
       this.#usedBytes = this.#database.usedBytes()
     }
     const leftBytes = this.#maxBytes - this.#usedBytes
-    const disk = this.#diskRoom()
+    const disk = this.#diskRoom(freeBytes)
     return {
       additionBytes: Math.min(leftBytes - this.#keptBytes, disk.additionBytes) - groupBytes,
       removalBytes: Math.min(leftBytes, disk.removalBytes) - groupBytes,
@@ -353,9 +354,8 @@ export class Committer {
    * pages that are free in the file. Where LMDB makes the file longer all the same, those it has left
    * lie too scattered: they do not count from then on. So what that takes of the reserve is little.
    */
-  #diskRoom(): Room {
+  #diskRoom(freeBytes: number): Room {
     const { diskReserveBytes: reserveBytes, diskRemovalBytesMin } = limits
-    const freeBytes = this.#database.freeBytes()
     const fileBytes = this.#fileBytes
     this.#fileBytes = Number.POSITIVE_INFINITY
     if (freeBytes > reserveBytes + nearlyFullBytes) {
