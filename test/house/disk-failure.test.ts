@@ -14,8 +14,9 @@ const failures = [
   { what: 'a flush of the data fails', inject: 'fdatasync:error=EIO:when=9', mayAbort: false },
   { what: 'a write of pages fails', inject: 'writev:error=EIO:when=15', mayAbort: true },
   { what: 'a write of a page fails', inject: 'pwrite64:error=EIO:when=15', mayAbort: true },
-  // No room for a page of data is a full disk; for the root page it leaves LMDB in a panic.
-  { what: 'the root page has no room', inject: 'pwrite64:error=ENOSPC:when=15+2', mayAbort: true },
+  // No room for a page of data is a full disk; for the root page it leaves LMDB in a panic. With every
+  // twelfth write the root page has its turn, whether a commit writes two, three, four or six.
+  { what: 'the root page has no room', inject: 'pwrite64:error=ENOSPC:when=15+12', mayAbort: true },
 ]
 
 for (const { what, inject, mayAbort } of failures) {
