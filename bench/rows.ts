@@ -81,7 +81,7 @@ const published = [
   { kind: 'telemetry', records: 10_000, perSecond: 50_000, ms: 200, factor: 10, connections: 4 },
   { kind: 'buffers', records: 10, perSecond: 500, ms: 20, factor: 2, connections: 8 },
   { kind: 'frames', records: 10, perSecond: 300, ms: 33, factor: 1, connections: 8 },
-  { kind: 'frames', records: 100, perSecond: 2_000, ms: 50, factor: 1, connections: 3 },
+  { kind: 'frames', records: 100, perSecond: 2_000, ms: 50, factor: 1, connections: 5 },
 ] as const
 
 const warmUpMs = 1_000

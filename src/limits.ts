@@ -30,6 +30,8 @@ export const limits = {
   claimBytesPerSecondMin: 4 * MiB,
   /** Who closes after its request is answered only once its body is read, or this time has passed. */
   lingerMs: 10_000,
+  /** A heap is collected whole once it is larger by so much than what was left of it the last time. */
+  heapGrowingPercent: 300,
   /** A buffer from here on lies in pages of its own: mapping them costs 0.5 ms a MB. */
   mappedBufferBytesMin: 2 * MiB,
   /** Bodies up to the largest of these are gathered in buffers that are used again, 64 MiB together. */
