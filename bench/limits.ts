@@ -25,7 +25,7 @@ interface LimitRow {
 
 /** By batch: how many connections serve it best, and what is asked of it. */
 const batches = [
-  { records: 10_000, connections: 20, overParse: 2.2, overInflux: 5 },
+  { records: 10_000, connections: 12, overParse: 2.2, overInflux: 5 },
   { records: 1_000, connections: 96, overParse: 1.7, overInflux: 5 },
   { records: 100, connections: 128, overParse: 0.5, overInflux: 2.2 },
 ] as const

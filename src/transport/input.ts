@@ -64,7 +64,8 @@ export function readQuery(
     }
   }
   for (const [name, found] of objects) query[name] = objectOf(name, found)
-  const error = check?.Errors(query).First()
+  if (check === null || check.Check(query)) return query
+  const error = check.Errors(query).First()
   if (error !== undefined) {
     const field = fieldName(error.path)
     const [property = ''] = field.split('.')
@@ -129,7 +130,8 @@ function objectOf(name: string, members: readonly [string, unknown][]): Record<s
 
 /** Throws Refusal `INVALID_PARAMETER`. */
 export function readParams(params: PathParams, check: TypeCheck<TSchema> | null): PathParams {
-  const error = check?.Errors(params).First()
+  if (check === null || check.Check(params)) return params
+  const error = check.Errors(params).First()
   if (error !== undefined) throw invalidParameter(fieldName(error.path), describe(error.schema))
   return params
 }
