@@ -5,6 +5,16 @@ import type { BodySource } from './bodies.ts'
 import type { DiskResult } from './messages.ts'
 import { summariseLatency } from './statistics.ts'
 
+export interface DiskBounds {
+  readonly uploadsMax: number
+  readonly measureMs: number
+}
+
+/** Two seconds: the first can be twice as fast as those that follow. */
+export function diskBounds(isQuick: boolean): DiskBounds {
+  return { uploadsMax: isQuick ? 2 : 200, measureMs: 2_000 }
+}
+
 /**
  * Appends uploads to a new file, one after the other, with fdatasync after each: the least that
  * any server does that has them on disk before it replies. Building the bytes is not counted. The
@@ -14,7 +24,7 @@ import { summariseLatency } from './statistics.ts'
 export function measureDisk(
   source: BodySource,
   folder: string,
-  bounds: { readonly uploadsMax: number; readonly measureMs: number },
+  bounds: DiskBounds,
   nextFirst: () => number,
 ): DiskResult {
   const file = openSync(join(folder, `plain-write-${randomUUID()}`), 'wx')

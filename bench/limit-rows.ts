@@ -1,4 +1,5 @@
 import type { BodySpec } from './bodies.ts'
+import { diskBounds } from './disk.ts'
 import { type InfluxProgram, InfluxServer } from './influx.ts'
 import {
   figuresOf,
@@ -13,8 +14,6 @@ import { judgeMemory } from './servers-memory.ts'
 import { median } from './statistics.ts'
 import { judgeAtLeast } from './verdict.ts'
 
-/** The first second can be twice as fast as those that follow. */
-const framesDiskMs = 2_000
 const longMs = 4_000
 
 function telemetry(records: number, encoding: BodySpec['encoding'] = 'json'): BodySpec {
@@ -222,8 +221,7 @@ export async function measureFrames(
     },
     async () => {
       const { folder, load } = run.bench
-      const bounds = { uploadsMax: run.quick ? 2 : 200, measureMs: framesDiskMs }
-      const disk = await load.ask({ kind: 'disk', body, folder, ...bounds })
+      const disk = await load.ask({ kind: 'disk', body, folder, ...diskBounds(run.quick) })
       disks.push(disk)
       return disk.recordsPerSecond
     },

@@ -1,3 +1,4 @@
+import { diskBounds } from './disk.ts'
 import type { LoadProcess } from './load-process.ts'
 import type { DiskResult, RunResult, RunSpec } from './messages.ts'
 import { plainOutcome, type RowOutcome } from './report.ts'
@@ -11,10 +12,6 @@ import {
   judgeThroughput,
 } from './verdict.ts'
 
-/** The first second can be twice as fast as those that follow. */
-const diskMs = 2_000
-const diskUploadsMax = 200
-const quickDiskUploads = 2
 const onDiskUploadsMin = 30
 
 /** Where a row is run: against which server, by which load process. */
@@ -131,8 +128,7 @@ function run({ server, load, apiKey }: RowRunner, spec: RunSpec): Promise<RunRes
 }
 
 function measureDisk({ load, folder, quick }: RowRunner, row: Row): Promise<DiskResult> {
-  const uploadsMax = quick ? quickDiskUploads : diskUploadsMax
-  return load.ask({ kind: 'disk', body: row.run.body, folder, uploadsMax, measureMs: diskMs })
+  return load.ask({ kind: 'disk', body: row.run.body, folder, ...diskBounds(quick) })
 }
 
 function meanDisk(before: DiskResult, after: DiskResult): DiskResult {

@@ -249,15 +249,9 @@ export class UploadService {
     const scanned = this.#decoder.scanUploads(first, envelope, session.decode)
     if (scanned === null) return { length: first.length, ids: [], answer: null }
     const length = uploadsFilling(room, scanned.records)
-    if (length === first.length) {
-      return {
-        length,
-        ids: scanned.ids,
-        answer: this.#admitRun(session, first, scanned, arrivedAtMs),
-      }
-    }
     const part = first.slice(0, length)
-    const fitting = this.#decoder.scanUploads(part, envelope, session.decode)
+    const fitting =
+      length === first.length ? scanned : this.#decoder.scanUploads(part, envelope, session.decode)
     if (fitting === null) return { length, ids: [], answer: null }
     return { length, ids: fitting.ids, answer: this.#admitRun(session, part, fitting, arrivedAtMs) }
   }

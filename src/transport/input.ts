@@ -1,5 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
 import type { TypeCheck } from '@sinclair/typebox/compiler'
+import type { ValueError } from '@sinclair/typebox/errors'
 import { parseJson } from '../codecs/json.ts'
 import { invalidBody, invalidParameter, Refusal } from '../contracts/errors.ts'
 import { limits } from '../limits.ts'
@@ -64,8 +65,7 @@ export function readQuery(
     }
   }
   for (const [name, found] of objects) query[name] = objectOf(name, found)
-  if (check === null || check.Check(query)) return query
-  const error = check.Errors(query).First()
+  const error = check === null ? undefined : firstError(query, check)
   if (error !== undefined) {
     const field = fieldName(error.path)
     const [property = ''] = field.split('.')
@@ -130,8 +130,7 @@ function objectOf(name: string, members: readonly [string, unknown][]): Record<s
 
 /** Throws Refusal `INVALID_PARAMETER`. */
 export function readParams(params: PathParams, check: TypeCheck<TSchema> | null): PathParams {
-  if (check === null || check.Check(params)) return params
-  const error = check.Errors(params).First()
+  const error = check === null ? undefined : firstError(params, check)
   if (error !== undefined) throw invalidParameter(fieldName(error.path), describe(error.schema))
   return params
 }
@@ -146,13 +145,12 @@ export function readJsonBody(
   isOptional: boolean,
 ): unknown {
   const value = bytes.byteLength === 0 && isOptional ? {} : parseJson(bytes)
-  if (check.Check(value)) return value
   return requireValid(value, check)
 }
 
 /** Throws Refusal `INVALID_BODY` unless the value is what the schema says. */
 export function requireValid(value: unknown, check: TypeCheck<TSchema>): unknown {
-  const error = check.Errors(value).First()
+  const error = firstError(value, check)
   if (error === undefined) return value
   // Where any name will do that fits a pattern, the schema says so.
   const isUnknown =
@@ -161,6 +159,11 @@ export function requireValid(value: unknown, check: TypeCheck<TSchema>): unknown
     error.path === '' ? 'body' : fieldName(error.path),
     isUnknown ? 'no member of this name' : describe(error.schema),
   )
+}
+
+/** Checked first: to look for errors where there are none took 1 % of the main thread. */
+function firstError(value: unknown, check: TypeCheck<TSchema>): ValueError | undefined {
+  return check.Check(value) ? undefined : check.Errors(value).First()
 }
 
 /** What a schema asks for, in words. */
